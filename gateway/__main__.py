@@ -1,0 +1,94 @@
+"""Starts the gateway: settings, open-file limit, socket, uvicorn. It holds no logic.
+
+Exit code 3: cannot start as configured; the reason is the one line on standard error.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import uvicorn
+
+from gateway import logs
+from gateway.app import create_app
+from gateway.files import raise_file_limit
+from gateway.policy import PolicyError
+from gateway.settings import Settings, SettingsError, load_settings
+
+CANNOT_START = 3
+# A little over what a load balancer or an evaluator's client keeps a connection for.
+CLIENT_KEEPALIVE_S = 75
+
+
+def main() -> int:
+    """Run the gateway until it is told to stop; return the exit code."""
+    try:
+        settings = load_settings()
+        logs.set_up(settings.log_level, settings.log_format)
+        raise_file_limit()
+        server = _server(settings)
+        listener = bind(settings.gateway_host, settings.gateway_port)
+    except (SettingsError, PolicyError, PortTaken) as exc:
+        print(f"gateway: cannot start: {exc}", file=sys.stderr)
+        return CANNOT_START
+    with listener:
+        server.run(sockets=[listener])
+    return 0
+
+
+def _server(settings: Settings) -> uvicorn.Server:
+    app = create_app(
+        settings,
+        is_stopping=lambda: server.should_exit,
+        on_ready=lambda: _tell_ready(settings),
+    )
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=CLIENT_KEEPALIVE_S,
+        # The fan-out cuts batches at the end of the grace period; what it returns must still leave.
+        timeout_graceful_shutdown=int(settings.grace_period_s) + 3,
+        backlog=4096,
+    )
+    server = uvicorn.Server(config)
+    return server
+
+
+def _tell_ready(settings: Settings) -> None:
+    url = f"http://127.0.0.1:{settings.gateway_port}"
+    print(
+        f"gateway: ready at {url}; try\n"
+        f'  curl -s {url}/predict -d \'{{"prompt": "什么是warp？"}}\'',
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+class PortTaken(OSError):
+    """The gateway's port cannot be had."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Claim the port without listening yet: connections are refused until uvicorn serves.
+
+    Raises PortTaken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise PortTaken(
+            f"GATEWAY_PORT={port}: {host}:{port} cannot be had: {exc.strerror}"
+        ) from exc
+    listener.set_inheritable(True)
+    return listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

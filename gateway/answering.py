@@ -1,0 +1,103 @@
+"""Owns how one prompt becomes an answer: budget, engine call, shortening, clean-up.
+
+It knows nothing of batches, order or deadlines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gateway.completion import Completion
+from gateway.engine import Engine
+from gateway.errors import PromptTooLong
+from gateway.metrics import Metrics
+from gateway.policy import Policy, clean
+from gateway.sampling import Sampling
+
+# A prompt of a megabyte halved this often is one token; counts from the engine need two or three.
+MAX_SHORTENINGS = 20
+# No tokenizer puts more characters than this into a token, on average over a text.
+CHARS_PER_TOKEN = 16
+# Token counts do not shrink exactly with the characters: aim a little lower.
+_MARGIN = 0.96
+_CUT = " … "
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One prompt with its sampling, and the id under which the engine sees it."""
+
+    prompt: str
+    sampling: Sampling
+    request_id: str
+    has_own_budget: bool = False
+
+
+class Answerer:
+    """Answers single prompts by the policy."""
+
+    def __init__(self, engine: Engine, policy: Policy, metrics: Metrics) -> None:
+        self._engine = engine
+        self._policy = policy
+        self._metrics = metrics
+        self.context_tokens = 0
+        """The engine's context length once it is known; 0 before."""
+
+    async def answer(self, task: Task) -> str:
+        """Return the cleaned answer of one prompt; raises the errors of `Engine.complete`."""
+        rule = self._policy.rule_for(task.prompt)
+        sampling = task.sampling
+        if rule is not None and rule.max_new_tokens and not task.has_own_budget:
+            sampling = replace(sampling, max_new_tokens=rule.max_new_tokens)
+        completion = await self._complete(replace(task, sampling=sampling))
+        self._metrics.count_tokens(completion.prompt_tokens, completion.completion_tokens)
+        return clean(completion.text, (rule and rule.answer) or self._policy.answer)
+
+    async def _complete(self, task: Task) -> Completion:
+        prompt = task.prompt
+        if self.context_tokens:  # spares the engine the tokenizing of what can never fit
+            prompt = shorten(prompt, self.context_tokens * CHARS_PER_TOKEN)
+        for _ in range(MAX_SHORTENINGS):
+            try:
+                completion = await self._engine.complete(prompt, task.sampling, task.request_id)
+                break
+            except PromptTooLong as exc:
+                prompt = await self._shortened(prompt, task, exc)
+        else:
+            completion = await self._engine.complete(prompt, task.sampling, task.request_id)
+        if prompt != task.prompt:
+            self._metrics.prompts_shortened.inc()
+        return completion
+
+    async def _shortened(self, prompt: str, task: Task, refusal: PromptTooLong) -> str:
+        context = refusal.context_tokens or self.context_tokens
+        tokens = refusal.prompt_tokens or await self._engine.count_tokens(prompt, task.sampling)
+        return shorten(
+            prompt, fitting_chars(len(prompt), tokens, context, task.sampling.max_new_tokens)
+        )
+
+
+def fitting_chars(chars: int, tokens: int, context_tokens: int, budget_tokens: int) -> int:
+    """Tell how many characters of a prompt fit beside its answer; always fewer than `chars`.
+
+    `tokens` counts the prompt with its template. Without counts: half. The answer's budget is
+    left free, though never more than half of the context.
+    """
+    if not tokens or not context_tokens:
+        return chars // 2
+    room = context_tokens - min(budget_tokens, context_tokens // 2)
+    fitting = int(chars * room / tokens * _MARGIN)
+    return min(fitting, chars * 9 // 10)
+
+
+def shorten(prompt: str, chars: int) -> str:
+    """Cut a prompt's middle out, so that at most `chars` characters are left.
+
+    The instruction tends to stand at the start, and the question at the end.
+    """
+    if len(prompt) <= chars:
+        return prompt
+    kept = max(chars - len(_CUT), 0)
+    tail = kept // 2
+    head = kept - tail
+    return prompt[:head] + _CUT + prompt[len(prompt) - tail :] if kept else prompt[:chars]

@@ -1,0 +1,174 @@
+"""Owns the application: routes, lifespan, the one error handler. It knows nothing of aiohttp."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import anyio
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway import info, openapi
+from gateway.errors import GatewayError, encode_error
+from gateway.metrics import CONTENT_TYPE
+from gateway.observe import Observe
+from gateway.predict import Predict
+from gateway.service import Service
+from gateway.settings import Settings
+
+_log = logging.getLogger("gateway")
+_lifecycle = logging.getLogger("gateway.lifecycle")
+_STOP_POLL_S = 0.1
+
+
+def create_app(
+    settings: Settings,
+    *,
+    is_stopping: Callable[[], bool] = lambda: False,
+    on_ready: Callable[[], None] = lambda: None,
+) -> Starlette:
+    """Build the application.
+
+    `is_stopping` tells that the server was asked to shut down; `on_ready` is called when the
+    engine is warm for the first time. Raises SettingsError or PolicyError for files that the
+    settings name and that cannot be used.
+    """
+    service = Service(settings)
+    errors = info.RecentErrors()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        logging.getLogger("gateway").addHandler(errors)
+        try:
+            async with service, anyio.create_task_group() as tasks:
+                tasks.start_soon(service.readiness.run)
+                tasks.start_soon(_announce, service, on_ready)
+                tasks.start_soon(_hasten_when_stopping, service, is_stopping)
+                if settings.hold_port_until_warm:
+                    await _hold(service, is_stopping)
+                yield
+                tasks.cancel_scope.cancel()
+        finally:
+            logging.getLogger("gateway").removeHandler(errors)
+
+    views = _Views(service, errors)
+    routes = [
+        Route("/", views.root),
+        Route("/readyz", views.readyz),
+        Route("/livez", views.livez),
+        Route("/predict", Predict(service).post, methods=["POST"]),
+        Route("/metrics", views.metrics),
+        Route("/info", views.info),
+        Route("/openapi.json", views.openapi),
+    ]
+    paths = frozenset(route.path for route in routes)
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(Observe, metrics=service.metrics, routes=paths)],
+        exception_handlers={
+            GatewayError: _show_gateway_error,
+            HTTPException: _show_http_error,
+            ClientDisconnect: _client_left,
+            Exception: _show_crash,
+        },
+    )
+
+
+async def _announce(service: Service, on_ready: Callable[[], None]) -> None:
+    await service.readiness.wait_until_ready()
+    on_ready()
+
+
+async def _hold(service: Service, is_stopping: Callable[[], bool]) -> None:
+    """Block, with the port still closed, until the engine is warm or the server is to stop."""
+    _lifecycle.info("port closed until the engine is warm (HOLD_PORT_UNTIL_WARM)")
+    while not service.readiness.is_ready and not is_stopping():
+        with anyio.move_on_after(_STOP_POLL_S):
+            await service.readiness.wait_until_ready()
+
+
+async def _hasten_when_stopping(service: Service, is_stopping: Callable[[], bool]) -> None:
+    """At shutdown let the batches in flight finish inside the grace period, then cut them."""
+    # uvicorn notes a signal in an attribute, from outside the event loop: nothing to wait on.
+    while not is_stopping():  # noqa: ASYNC110
+        await anyio.sleep(_STOP_POLL_S)
+    service.fanout.hasten(anyio.current_time() + service.settings.grace_period_s)
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+class _Views:
+    """The routes that answer from memory: never a call to the engine, also amid a batch."""
+
+    def __init__(self, service: Service, errors: info.RecentErrors) -> None:
+        self._service = service
+        self._errors = errors
+        self._openapi = msgspec.json.encode(openapi.document(info.VERSION))
+
+    async def root(self, request: Request) -> Response:
+        return self._health("batch" if self._service.settings.batch_mode else "ok")
+
+    async def readyz(self, request: Request) -> Response:
+        return self._health("ok")
+
+    def _health(self, word: str) -> Response:
+        if self._service.readiness.is_ready:
+            return _json({"status": word})
+        return _json({"status": "warming"}, 503)
+
+    async def livez(self, request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._service.metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def info(self, request: Request) -> Response:
+        service = self._service
+        return _json(info.describe(service.settings, service.readiness, self._errors))
+
+    async def openapi(self, request: Request) -> Response:
+        return Response(self._openapi, media_type="application/json")
+
+
+async def _show_gateway_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, GatewayError)
+    level = logging.WARNING if exc.status >= 500 else logging.INFO
+    fields = {"request_id": request.state.request_id, "type": exc.type, "status": exc.status}
+    _log.log(level, "%s", exc, extra={"fields": fields})
+    return _error(request, exc.status, exc.type, str(exc))
+
+
+async def _show_http_error(request: Request, exc: Exception) -> Response:
+    """Routing errors: 404 and 405."""
+    assert isinstance(exc, HTTPException)
+    phrase = HTTPStatus(exc.status_code).phrase
+    message = f"{request.method} {request.url.path}: {exc.detail}"
+    response = _error(request, exc.status_code, phrase.replace(" ", ""), message)
+    response.headers.update(exc.headers or {})
+    return response
+
+
+async def _client_left(request: Request, exc: Exception) -> Response:
+    """The client left while it was still sending; nobody reads this."""
+    return Response(status_code=499)
+
+
+async def _show_crash(request: Request, exc: Exception) -> Response:
+    """A defect of the gateway: the traceback goes to the log, never into the body."""
+    return _error(request, 500, GatewayError.__name__, "internal error, see the gateway's log")
+
+
+def _error(request: Request, status: int, error_type: str, message: str) -> Response:
+    body = encode_error(error_type, message, request.state.request_id)
+    return Response(body, status, media_type="application/json")

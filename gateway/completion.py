@@ -1,0 +1,156 @@
+"""Owns the JSON of one chat completion call: the request's bytes, the response's fields.
+
+Pure functions. What is the same for all prompts is encoded once: a request is spliced from a
+prefix, the encoded prompt, and a suffix that only depends on the sampling.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.errors import EngineFailure
+from gateway.sampling import Sampling
+
+# Where the prompt goes in the template request; no prompt can hold it, as JSON escapes NUL.
+_SLOT = "\0prompt\0"
+# How vLLM 0.10 to 0.32, SGLang and OpenAI say that something does not fit into the context.
+_IS_CONTEXT_ERROR = re.compile(
+    r"context length|maximum model length|longer than the (?:model|maximum)|"
+    r"max_tokens.{0,60}too large|context_length_exceeded",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONTEXT_TOKENS = re.compile(
+    r"(?:context length|model length)(?: is| of|\)? \()?(?: only)?\s*\(?(\d+)", re.IGNORECASE
+)
+# Only exact counts: vLLM says "at least N" when it stopped counting, which tells nothing.
+_PROMPT_TOKENS = re.compile(
+    r"\((\d+) in the messages|contains (\d+) input tokens|has (\d+) input tokens|"
+    r"\(length (\d+)\)|Input length \((\d+)\)|input \((\d+) tokens\)|resulted in (\d+) tokens",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the engine returned for one prompt; counts are tokens, 0 when it does not tell."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Response(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+_RESPONSE = msgspec.json.Decoder(_Response)
+
+
+class RequestEncoder:
+    """Encodes chat completion requests for one model, system message and thinking mode."""
+
+    def __init__(self, model: str, system_message: str, *, enable_thinking: bool) -> None:
+        self._model = model
+        self._system_message = system_message
+        self._enable_thinking = enable_thinking
+        self._encoder = msgspec.json.Encoder()
+        self._frames: dict[Sampling, tuple[bytes, bytes]] = {}
+
+    def encode(self, prompt: str, sampling: Sampling) -> bytes:
+        """Encode one request (JSON, UTF-8)."""
+        frame = self._frames.get(sampling)
+        if frame is None:
+            frame = self._frame(sampling)
+            if len(self._frames) > 256:  # sampling comes from clients: keep the memory bounded
+                self._frames.clear()
+            self._frames[sampling] = frame
+        return frame[0] + self._encoder.encode(prompt) + frame[1]
+
+    def _frame(self, sampling: Sampling) -> tuple[bytes, bytes]:
+        messages = [{"role": "user", "content": _SLOT}]
+        if self._system_message:
+            messages.insert(0, {"role": "system", "content": self._system_message})
+        request: dict[str, Any] = {
+            "model": self._model,
+            "messages": messages,
+            "max_tokens": sampling.max_new_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "repetition_penalty": sampling.repetition_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
+            "chat_template_kwargs": {"enable_thinking": self._enable_thinking},
+        }
+        if sampling.stop:
+            request["stop"] = list(sampling.stop)
+        encoded = self._encoder.encode(request)
+        before, _, after = encoded.rpartition(self._encoder.encode(_SLOT))
+        return before, after
+
+
+def decode(body: bytes) -> Completion:
+    """Decode a chat completion; reasoning fields beside the content are left out.
+
+    Raises EngineFailure when the body is not a completion, so that no garbage becomes an answer.
+    """
+    try:
+        response = _RESPONSE.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise EngineFailure(f"the engine's answer is not a chat completion: {exc}") from exc
+    if not response.choices:
+        raise EngineFailure("the engine's answer holds no choices")
+    choice = response.choices[0]
+    if choice.message.content is None:
+        raise EngineFailure("the engine's answer has null content")
+    usage = response.usage or _Usage()
+    return Completion(
+        text=choice.message.content,
+        finish_reason=choice.finish_reason or "",
+        prompt_tokens=usage.prompt_tokens or 0,
+        completion_tokens=usage.completion_tokens or 0,
+    )
+
+
+def error_message(body: bytes) -> str:
+    """Return the message of an engine's error body: OpenAI's nested, SGLang's flat, or raw text."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body[:300].decode("utf-8", "replace").strip()
+    detail = document.get("error", document) if isinstance(document, dict) else document
+    if isinstance(detail, dict):
+        detail = detail.get("message") or detail.get("detail") or detail
+    return str(detail)[:600]
+
+
+def context_excess(message: str) -> tuple[int, int] | None:
+    """Read an engine's "does not fit" message as (context tokens, prompt tokens).
+
+    A count that it does not tell is 0; None when the message is about something else.
+    """
+    if not _IS_CONTEXT_ERROR.search(message):
+        return None
+    context = _CONTEXT_TOKENS.search(message)
+    prompt = _PROMPT_TOKENS.search(message)
+    prompt_tokens = next((int(group) for group in prompt.groups() if group), 0) if prompt else 0
+    return (int(context.group(1)) if context else 0), prompt_tokens

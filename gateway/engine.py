@@ -1,0 +1,218 @@
+"""Owns the connection to the engine: the only importer of aiohttp, whose errors it translates.
+
+It does not decide whether a prompt is tried again, save once for a connection that the engine
+had closed while it was idle: that request was never read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from gateway.completion import (
+    Completion,
+    RequestEncoder,
+    context_excess,
+    decode,
+    error_message,
+)
+from gateway.errors import (
+    EngineFailure,
+    EngineNotReady,
+    GatewayError,
+    InvalidRequest,
+    PromptTooLong,
+)
+from gateway.sampling import Sampling
+
+CONNECT_TIMEOUT_S = 5.0
+# An answer is text: what is longer than this did not come from a language model.
+MAX_COMPLETION_BYTES = 64 * 1024 * 1024
+# Connections beside those of the batch: health probes and token counts must not wait for it.
+SPARE_CONNECTIONS = 8
+_JSON = {"Content-Type": "application/json"}
+_LOST_STATUSES = frozenset({502, 503, 504})
+_DEAD_ENGINE = ("EngineDeadError", "EngineCore encountered an issue", "engine is dead")
+
+
+class Health(Enum):
+    """What one look at the engine's health route found."""
+
+    UP = "up"
+    DOWN = "down"
+    """Refused, reset or an error status: it does not serve."""
+    UNSURE = "unsure"
+    """No answer in time: busy, or hanging."""
+
+
+class Engine:
+    """A client of one OpenAI-compatible server; an asynchronous context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        encoder: RequestEncoder,
+        *,
+        max_connections: int,
+        keepalive_s: float,
+        health_timeout_s: float,
+        api_key: str | None = None,
+    ) -> None:
+        self._base_url = base_url
+        self._encoder = encoder
+        self._max_connections = max_connections + SPARE_CONNECTIONS
+        self._keepalive_s = keepalive_s
+        self._health_timeout = aiohttp.ClientTimeout(total=health_timeout_s)
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._completions_url = f"{base_url}/v1/chat/completions"
+        self._session: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Engine:
+        self._session = self._open(
+            aiohttp.TCPConnector(
+                limit=self._max_connections, keepalive_timeout=self._keepalive_s, ttl_dns_cache=60
+            )
+        )
+        # Its connections are used once: a request that died on a reused one goes here.
+        self._fresh = self._open(
+            aiohttp.TCPConnector(limit=self._max_connections, force_close=True)
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for session in (self._session, self._fresh):
+            if session is not None:
+                await session.close()
+
+    def _open(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # No total: the batch's deadline bounds a completion, however long it takes.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            trust_env=False,  # HTTP_PROXY is not meant for the engine
+            read_bufsize=2**18,
+        )
+
+    async def complete(self, prompt: str, sampling: Sampling, request_id: str) -> Completion:
+        """Return one prompt's completion; without a timeout of its own.
+
+        Raises EngineNotReady when the engine is down or went down, PromptTooLong, InvalidRequest
+        for a request that it refuses, EngineFailure for any other answer.
+        """
+        body = self._encoder.encode(prompt, sampling)
+        headers = {**_JSON, "X-Request-Id": request_id}
+        try:
+            status, answer = await self._post(self._completions_url, body, headers)
+        except aiohttp.ClientResponseError as exc:
+            raise EngineFailure(f"the engine does not speak HTTP: {_told(exc)}") from exc
+        except aiohttp.ClientError as exc:
+            raise EngineNotReady(f"the engine cannot be reached: {_told(exc)}") from exc
+        except asyncio.TimeoutError as exc:  # not yet the built-in one on Python 3.10
+            raise EngineNotReady(f"no connection to the engine in {CONNECT_TIMEOUT_S} s") from exc
+        if status == 200:
+            return decode(answer)
+        raise translate(status, error_message(answer))
+
+    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        assert self._session is not None and self._fresh is not None, "use it as a context manager"
+        try:
+            return await _exchange(self._session, url, body, headers)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
+            if isinstance(exc, aiohttp.ClientConnectorError):
+                raise  # never connected: a fresh connection is no different
+            # It died before any byte of an answer: most likely an idle connection that the
+            # engine closed as the request went out. Once more, on a connection of its own.
+            return await _exchange(self._fresh, url, body, headers)
+
+    async def health(self) -> Health:
+        """Look at the engine's health route once; raises nothing."""
+        assert self._session is not None, "use it as a context manager"
+        try:
+            async with self._session.get(
+                f"{self._base_url}/health", timeout=self._health_timeout
+            ) as response:
+                return Health.UP if response.status == 200 else Health.DOWN
+        except asyncio.TimeoutError:  # not yet the built-in one on Python 3.10
+            return Health.UNSURE
+        except aiohttp.ClientError:
+            return Health.DOWN
+
+    async def context_tokens(self) -> int:
+        """Return the served model's context length in tokens, 0 when the engine does not tell."""
+        document = await self._json("GET", "/v1/models")
+        models = document.get("data") if isinstance(document, dict) else None
+        first = models[0] if isinstance(models, list) and models else {}
+        length = first.get("max_model_len") if isinstance(first, dict) else None
+        return length if isinstance(length, int) else 0
+
+    async def count_tokens(self, prompt: str, sampling: Sampling) -> int:
+        """Return how many tokens the prompt makes with its template, 0 when it is not told."""
+        body = self._encoder.encode(prompt, sampling)
+        document = await self._json("POST", "/tokenize", body)
+        count = document.get("count") if isinstance(document, dict) else None
+        return count if isinstance(count, int) else 0
+
+    async def version(self) -> str:
+        """Return the engine's version, "" when it has no such route."""
+        document = await self._json("GET", "/version")
+        return str(document.get("version", "")) if isinstance(document, dict) else ""
+
+    async def _json(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """Ask a route that not every engine has; None for anything but JSON with status 200."""
+        assert self._session is not None, "use it as a context manager"
+        try:
+            async with self._session.request(
+                method,
+                self._base_url + path,
+                data=body,
+                headers=_JSON if body else None,
+                timeout=self._health_timeout,
+            ) as response:
+                if response.status != 200:
+                    return None
+                return msgspec.json.decode(await response.read())
+        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError):
+            return None
+
+
+async def _exchange(
+    session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    async with session.post(url, data=body, headers=headers) as response:
+        if (response.content_length or 0) > MAX_COMPLETION_BYTES:
+            raise EngineFailure(f"the engine's answer has {response.content_length} bytes")
+        return response.status, await response.read()
+
+
+def translate(status: int, message: str) -> GatewayError:
+    """Turn an engine's error status and message into the gateway's own error."""
+    excess = context_excess(message) if status in (400, 413, 422) else None
+    if excess is not None:
+        return PromptTooLong(
+            f"the engine refused the prompt: {message}",
+            context_tokens=excess[0],
+            prompt_tokens=excess[1],
+        )
+    if status in _LOST_STATUSES or any(sign in message for sign in _DEAD_ENGINE):
+        return EngineNotReady(f"the engine answered {status}: {message}")
+    if status in (400, 413, 422):
+        return InvalidRequest(f"the engine refused the prompt: {message}")
+    return EngineFailure(f"the engine answered {status}: {message}")
+
+
+def _told(exc: BaseException) -> str:
+    """Name an exception that may have no text of its own."""
+    return str(exc) or type(exc).__name__

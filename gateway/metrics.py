@@ -1,0 +1,118 @@
+"""Owns the Prometheus metrics: their names, units and buckets; one registry per application."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from gateway.phase import Phase
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+# One more series per counter, telling what evalgate_start_time_seconds tells once.
+disable_created_metrics()
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240, 360)
+
+
+class Metrics:
+    """All metrics of one application, as attributes."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.requests = Counter(
+            "evalgate_requests", "HTTP requests", ["route", "status"], registry=registry
+        )
+        self.prompts = Counter("evalgate_prompts", "Prompts received", registry=registry)
+        self.answers = Counter(
+            "evalgate_answers",
+            "Answers by outcome: whole, blank, failed, unfinished",
+            ["outcome"],
+            registry=registry,
+        )
+        self.errors = Counter(
+            "evalgate_prompt_errors", "Prompts that failed, by error", ["type"], registry=registry
+        )
+        self.prompts_in_flight = Gauge(
+            "evalgate_prompts_in_flight", "Prompts at the engine now", registry=registry
+        )
+        self.prompts_requeued = Counter(
+            "evalgate_prompts_requeued",
+            "Prompts put back because the engine was lost under them",
+            registry=registry,
+        )
+        self.prompts_shortened = Counter(
+            "evalgate_prompts_shortened",
+            "Prompts shortened to fit into the engine's context",
+            registry=registry,
+        )
+        self.queue_wait_s = Histogram(
+            "evalgate_queue_wait_seconds",
+            "From a batch's arrival to a prompt's call",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.prompt_s = Histogram(
+            "evalgate_prompt_seconds",
+            "A prompt's call to the engine, start to end",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.predict_s = Histogram(
+            "evalgate_predict_seconds",
+            "A /predict request, arrival to response",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "evalgate_tokens", "Tokens as the engine counts them", ["kind"], registry=registry
+        )
+        self.deadline_hits = Counter(
+            "evalgate_deadline_hits", "Requests that the deadline cut off", registry=registry
+        )
+        self.clients_gone = Counter(
+            "evalgate_clients_gone",
+            "Requests whose client left before the answer",
+            registry=registry,
+        )
+        self.engine_phase = Gauge(
+            "evalgate_engine_phase",
+            "1 for the phase that the gateway sees the engine in",
+            ["phase"],
+            registry=registry,
+        )
+        self.engine_losses = Counter(
+            "evalgate_engine_losses", "Times a ready engine was lost", registry=registry
+        )
+        self.warmup_s = Gauge(
+            "evalgate_warmup_seconds", "Duration of the last warm-up", registry=registry
+        )
+        self.started = Gauge(
+            "evalgate_start_time_seconds", "Start of the gateway, Unix time", registry=registry
+        )
+        self.started.set(time.time())
+        self._prompt_tokens = self.tokens.labels("prompt")
+        self._completion_tokens = self.tokens.labels("completion")
+        self.set_phase(Phase.STARTING)
+
+    def set_phase(self, phase: Phase) -> None:
+        """Show one phase as current."""
+        for each in Phase:
+            self.engine_phase.labels(each.value).set(each is phase)
+
+    def count_tokens(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Add one completion's tokens."""
+        self._prompt_tokens.inc(prompt_tokens)
+        self._completion_tokens.inc(completion_tokens)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,104 @@
+"""Owns `POST /predict`: from the request's bytes to the response's, counted and logged.
+
+The contract itself is in contract.py, the batch in fanout.py.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import contract
+from gateway.answering import Task
+from gateway.errors import RequestTooLarge
+from gateway.fanout import Batch, Outcome
+from gateway.service import Service
+
+_log = logging.getLogger("gateway.predict")
+
+
+class Predict:
+    """The endpoint of `/predict`."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._settings = service.settings
+        self._metrics = service.metrics
+
+    async def post(self, request: Request) -> Response:
+        """Answer one prompt or a batch; the deadline counts from here."""
+        start = anyio.current_time()
+        body = await read_body(request, self._settings.max_body_bytes)
+        asked = contract.parse(body, self._settings.sampling, self._settings.max_batch_prompts)
+        self._metrics.prompts.inc(len(asked.prompts))
+        tasks = self._tasks(asked, request.state.request_id)
+        batch = await self._run(request, tasks, start + self._settings.predict_deadline_s)
+        if batch is None:
+            self._metrics.clients_gone.inc()
+            _log.info("client left", extra={"fields": {"request_id": request.state.request_id}})
+            return Response(status_code=499)  # nobody reads it; the status is for the metrics
+        self._report(batch, request.state.request_id, anyio.current_time() - start)
+        batch.raise_if_nothing()
+        return Response(
+            contract.encode(batch.answers, asked.is_batch), media_type="application/json"
+        )
+
+    def _tasks(self, asked: contract.PredictRequest, request_id: str) -> list[Task]:
+        return [
+            Task(prompt, asked.sampling, f"{request_id}-{index}", asked.has_own_budget)
+            for index, prompt in enumerate(asked.prompts)
+        ]
+
+    async def _run(self, request: Request, tasks: list[Task], deadline: float) -> Batch | None:
+        """Run the batch while the client is there; None when it left, its calls then cancelled."""
+        batch: Batch | None = None
+        async with anyio.create_task_group() as watch:
+            watch.start_soon(_cancel_when_gone, request, watch.cancel_scope)
+            batch = await self._service.fanout.run(tasks, deadline)
+            watch.cancel_scope.cancel()
+        return batch
+
+    def _report(self, batch: Batch, request_id: str, seconds: float) -> None:
+        self._metrics.predict_s.observe(seconds)
+        if batch.count(Outcome.UNFINISHED):
+            self._metrics.deadline_hits.inc()
+        fields: dict[str, object] = {
+            "request_id": request_id,
+            "prompts": len(batch.tasks),
+            **{outcome.value: batch.count(outcome) for outcome in Outcome},
+            "seconds": round(seconds, 3),
+        }
+        if batch.errors:
+            fields["first_error"] = str(batch.errors[min(batch.errors)])
+        if self._settings.log_prompts:
+            fields["exchanges"] = [
+                (task.prompt, answer)
+                for task, answer in zip(batch.tasks, batch.answers, strict=True)
+            ]
+        is_whole = batch.count(Outcome.WHOLE) + batch.count(Outcome.BLANK) == len(batch.tasks)
+        _log.log(logging.INFO if is_whole else logging.WARNING, "predict", extra={"fields": fields})
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """Read a request's body; raises RequestTooLarge as soon as it is known to be too long."""
+    too_large = RequestTooLarge(f"the body is over the limit MAX_BODY_BYTES of {limit_bytes} bytes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit_bytes:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise too_large
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

@@ -1,0 +1,79 @@
+"""Owns how the parts are put together: one engine client, one fan-out, one readiness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import TracebackType
+
+from gateway.answering import Answerer
+from gateway.completion import RequestEncoder
+from gateway.engine import Engine
+from gateway.fanout import Fanout
+from gateway.metrics import Metrics
+from gateway.policy import load_policy
+from gateway.readiness import Readiness
+from gateway.settings import Settings
+from gateway.warmup import load_prompts, warm_up
+
+
+class Service:
+    """All parts of one gateway; an asynchronous context manager that opens the connections.
+
+    Raises SettingsError or PolicyError when a file that the settings name cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.engine = Engine(
+            settings.engine_base_url,
+            RequestEncoder(
+                settings.served_model_name,
+                settings.system_message(),
+                enable_thinking=settings.enable_thinking,
+            ),
+            max_connections=settings.batch_concurrency,
+            keepalive_s=settings.engine_keepalive_s,
+            health_timeout_s=settings.health_timeout_s,
+            api_key=settings.engine_api_key.get_secret_value() if settings.engine_api_key else None,
+        )
+        self.answerer = Answerer(self.engine, load_policy(settings.policy_file), self.metrics)
+        self.readiness = Readiness(
+            self.engine.health,
+            self._warm_up,
+            self.metrics,
+            interval_s=settings.health_interval_s,
+            strikes=settings.health_strikes,
+        )
+        self.fanout = Fanout(
+            self.answerer.answer,
+            self.readiness,
+            self.metrics,
+            concurrency=settings.batch_concurrency,
+            max_attempts=settings.max_engine_attempts,
+        )
+        self._warmup_prompts = load_prompts(settings.warmup_data_path, settings.warmup_num_samples)
+
+    async def __aenter__(self) -> Service:
+        await self.engine.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.engine.__aexit__(exc_type, exc, traceback)
+
+    async def _warm_up(self) -> None:
+        sampling = replace(
+            self.settings.sampling, max_new_tokens=self.settings.warmup_max_new_tokens
+        )
+        self.answerer.context_tokens = await self.engine.context_tokens()
+        await warm_up(
+            lambda prompt: self.engine.complete(prompt, sampling, "warm-up"),
+            self._warmup_prompts,
+            width=self.settings.batch_concurrency,
+            budget_s=self.settings.warmup_budget_s,
+        )

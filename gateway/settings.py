@@ -1,0 +1,208 @@
+"""Owns the gateway's settings: one object, built once from the environment, then passed along."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.sampling import RANGES, Sampling
+
+
+class SettingsError(ValueError):
+    """The environment cannot be used; one line per setting, with key, value and rule."""
+
+
+def _in_range(name: str) -> Interval:
+    limits = RANGES[name]
+    if limits.is_low_open:
+        return Interval(gt=limits.low, le=limits.high)
+    return Interval(ge=limits.low, le=limits.high)
+
+
+class Settings(BaseSettings):
+    """Every setting of the gateway; a field's environment variable is its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    # -- where
+    gateway_host: str = Field("0.0.0.0", description="address that the gateway listens on")
+    gateway_port: int = Field(8000, ge=1, le=65535, description="port that the evaluator asks")
+    engine_port: int = Field(
+        8001, ge=1, le=65535, description="the engine's own port on this machine"
+    )
+    engine_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
+        description="base URL of the engine; empty: this machine at ENGINE_PORT",
+    )
+    engine_api_key: SecretStr | None = Field(
+        None, description="bearer token for an engine that asks for one"
+    )
+    served_model_name: str = Field(
+        "evalgate", min_length=1, description="the model's name in the engine's API"
+    )
+    engine_state_file: Path = Field(
+        Path("run/engine.json"), description="where the guardian tells how the engine is doing"
+    )
+
+    # -- the batch
+    batch_mode: bool = Field(
+        True, description='`GET /` says "batch": the evaluator sends all questions in one POST'
+    )
+    # vLLM's default max_num_seqs on a data-centre card: more only queue inside the engine.
+    batch_concurrency: int = Field(
+        256, ge=1, le=65536, description="completions under way at once, over all requests"
+    )
+    # The evaluator gives up after 360 s; 15 s are left for the reply and a slow clock.
+    predict_deadline_s: float = Field(
+        345, gt=0, le=86400, description="seconds after which /predict answers with what it has"
+    )
+    max_batch_prompts: int = Field(
+        20_000, ge=1, le=1_000_000, description="prompts in one request; more are refused with 413"
+    )
+    max_body_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="bytes of a request body; more are refused with 413"
+    )
+    # A prompt that takes the engine down with it must not do so for ever.
+    max_engine_attempts: int = Field(
+        4, ge=1, le=100, description="times a prompt is sent when the engine is lost under it"
+    )
+
+    # -- sampling
+    system_prompt: str = Field("", description="system message put before every prompt")
+    system_prompt_file: Path | None = Field(
+        None, description="file (UTF-8) whose text is the system message instead of SYSTEM_PROMPT"
+    )
+    max_new_tokens: Annotated[int, _in_range("max_new_tokens")] = Field(
+        512, description="answer budget of a prompt, in tokens"
+    )
+    # Greedy: an evaluation is repeatable, and RougeL rewards the likeliest words.
+    temperature: Annotated[float, _in_range("temperature")] = Field(0.0, description="0 is greedy")
+    top_p: Annotated[float, _in_range("top_p")] = Field(
+        1.0, description="nucleus sampling; 1 is off"
+    )
+    top_k: Annotated[int, _in_range("top_k")] = Field(
+        -1, description="sample among the k likeliest; -1 is off"
+    )
+    repetition_penalty: Annotated[float, _in_range("repetition_penalty")] = Field(
+        1.0, description="over 1 discourages repetition"
+    )
+    frequency_penalty: Annotated[float, _in_range("frequency_penalty")] = Field(
+        0.0, description="over 0 discourages frequent tokens"
+    )
+    stop_strings: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description='strings that end an answer: a JSON list, or separated by "|"'
+    )
+    enable_thinking: bool = Field(
+        False, description="let a reasoning model think before it answers; the thinking is removed"
+    )
+    policy_file: Path | None = Field(
+        None, description="TOML file with budgets by question type and answer clean-up"
+    )
+
+    # -- readiness
+    hold_port_until_warm: bool = Field(
+        False, description="open the port only once the engine is warm, instead of answering 503"
+    )
+    warmup_data_path: Path | None = Field(
+        None, description="questions to warm up with: JSON lines, a JSON list or plain lines"
+    )
+    warmup_num_samples: int = Field(
+        64, ge=1, le=100_000, description="how many of them are read; a wave repeats them"
+    )
+    warmup_max_new_tokens: int = Field(
+        16, ge=1, le=4096, description="answer budget of a warm-up prompt, in tokens"
+    )
+    warmup_budget_s: float = Field(
+        30, gt=0, le=3600, description="seconds of warm-up after which one success is enough"
+    )
+    health_interval_s: float = Field(
+        0.5, gt=0, le=60, description="seconds between two looks at the engine's health"
+    )
+    # A busy engine answers its health route late; 10 s and three times is what was seen to hold.
+    health_timeout_s: float = Field(
+        10, gt=0, le=120, description="seconds that the engine's health route may take"
+    )
+    health_strikes: int = Field(
+        3, ge=1, le=100, description="time-outs in a row after which the engine counts as lost"
+    )
+    # vLLM's own default is 5 s; the launcher starts it with this plus a margin.
+    engine_keepalive_s: float = Field(
+        30, gt=0, le=3600, description="seconds for which an idle engine connection is used again"
+    )
+    grace_period_s: float = Field(
+        20, ge=0, le=600, description="seconds that batches in flight get at shutdown"
+    )
+
+    # -- what is told
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity of the log lines"
+    )
+    log_format: Literal["plain", "json"] = Field("plain", description="form of the log lines")
+    log_prompts: bool = Field(False, description="put prompts and answers into the log")
+
+    @field_validator("stop_strings", mode="before")
+    @classmethod
+    def _split_stop_strings(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return tuple(part for part in value.split("|") if part)
+
+    @property
+    def engine_base_url(self) -> str:
+        """The engine's base URL, without a slash or /v1 at its end."""
+        url = self.engine_url or f"http://127.0.0.1:{self.engine_port}"
+        return url.rstrip("/").removesuffix("/v1")
+
+    @property
+    def sampling(self) -> Sampling:
+        """What a request that names nothing itself is sampled with."""
+        return Sampling(
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            repetition_penalty=self.repetition_penalty,
+            frequency_penalty=self.frequency_penalty,
+            stop=self.stop_strings,
+        )
+
+    def system_message(self) -> str:
+        """Return the system message, from the file when one is set; raises SettingsError."""
+        if self.system_prompt_file is None:
+            return self.system_prompt
+        try:
+            return self.system_prompt_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise SettingsError(
+                f"SYSTEM_PROMPT_FILE={str(self.system_prompt_file)!r}: cannot be read: {exc}"
+            ) from exc
+
+
+def load_settings() -> Settings:
+    """Build the settings from the process's environment.
+
+    Raises SettingsError with one line per bad setting: key, value, rule.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as exc:
+        raise SettingsError("\n".join(_rule_line(error) for error in exc.errors())) from exc
+    settings.system_message()  # an unreadable file is told now, not at the first request
+    return settings
+
+
+def _rule_line(error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    rule = error["msg"].removeprefix("Value error, ")
+    is_secret = "Secret" in str(Settings.model_fields[name].annotation) if error["loc"] else False
+    return f"{name.upper()}={'***' if is_secret else repr(error['input'])}: {rule}"

@@ -1,0 +1,123 @@
+"""Owns the warm-up: which prompts it sends, and how it proves that completions come back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from gateway.errors import EngineNotReady, GatewayError
+
+_log = logging.getLogger("gateway.lifecycle")
+
+BUILT_IN_PROMPTS = (
+    "什么是CUDA中的warp？",
+    "请写一个向量加法的核函数，并说明线程索引是如何计算的。",
+    "为什么矩阵乘法要使用共享内存分块？请详细解释其原理和对访存次数的影响。",
+    "What does occupancy mean on a GPU?",
+    "如何减少线程束分化？",
+    "请比较页锁定内存和可分页内存在数据传输上的区别。",
+    "Explain the difference between a stream and an event.",
+    "量化为什么可以提高大模型推理的速度？",
+)
+_TEXT_KEYS = ("prompt", "question", "instruction", "query", "input", "text", "问题")
+
+
+async def warm_up(
+    complete: Callable[[str], Awaitable[object]],
+    prompts: tuple[str, ...],
+    *,
+    width: int,
+    budget_s: float,
+) -> int:
+    """Ask for one completion, then for `width` at once; return how many came back.
+
+    An engine that batches compiles or allocates for a batch size when it first meets it, so the
+    wave is as wide as a real batch. When the budget (seconds) ends, the one success is enough.
+    Raises EngineNotReady when the engine is lost meanwhile or the first does not come in time,
+    and the first completion's own error.
+    """
+    deadline = anyio.current_time() + budget_s
+    with anyio.CancelScope(deadline=deadline) as scope:
+        await complete(prompts[0])
+    if scope.cancelled_caught:
+        raise EngineNotReady(f"no completion within WARMUP_BUDGET_S ({budget_s:g} s)")
+    wave = _Wave(complete)
+    with anyio.CancelScope(deadline=deadline):
+        async with anyio.create_task_group() as group:
+            for prompt in itertools.islice(itertools.cycle(prompts), width):
+                group.start_soon(wave.ask, prompt)
+    wave.check()
+    return 1 + wave.succeeded
+
+
+class _Wave:
+    """Counts what the concurrent calls of a wave came to."""
+
+    def __init__(self, complete: Callable[[str], Awaitable[object]]) -> None:
+        self._complete = complete
+        self._lost: EngineNotReady | None = None
+        self.succeeded = 0
+
+    async def ask(self, prompt: str) -> None:
+        try:
+            await self._complete(prompt)
+            self.succeeded += 1
+        except EngineNotReady as exc:
+            self._lost = exc
+        except GatewayError as exc:
+            _log.warning("a warm-up prompt failed: %s", exc)
+
+    def check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+
+def load_prompts(path: Path | None, limit: int) -> tuple[str, ...]:
+    """Read up to `limit` prompts: JSON lines, a JSON list, or plain lines.
+
+    Warm-up data only makes the warm-up more like the batch: when it cannot be used, that is
+    logged and the built-in prompts serve.
+    """
+    if path is None:
+        return BUILT_IN_PROMPTS
+    try:
+        prompts = _parse(path.read_text(encoding="utf-8"))[:limit]
+    except (OSError, UnicodeDecodeError) as exc:
+        _log.warning("WARMUP_DATA_PATH=%s cannot be read, built-in prompts serve: %s", path, exc)
+        return BUILT_IN_PROMPTS
+    if not prompts:
+        _log.warning("WARMUP_DATA_PATH=%s holds no prompt, built-in prompts serve", path)
+    return tuple(prompts) or BUILT_IN_PROMPTS
+
+
+def _parse(text: str) -> list[str]:
+    try:
+        document = json.loads(text)
+        items = document if isinstance(document, list) else [document]
+    except ValueError:
+        items = [_line(line) for line in text.splitlines()]
+    return [prompt for prompt in map(_prompt_of, items) if prompt.strip()]
+
+
+def _line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return line
+
+
+def _prompt_of(item: Any) -> str:
+    if isinstance(item, dict):
+        if isinstance(item.get("messages"), list):
+            turns = [turn for turn in item["messages"] if isinstance(turn, dict)]
+            user = [turn.get("content") for turn in turns if turn.get("role") == "user"]
+            item = user[-1] if user else ""
+        else:
+            item = next((item[key] for key in _TEXT_KEYS if key in item), "")
+    return item if isinstance(item, str) else ""
