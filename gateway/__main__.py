@@ -5,6 +5,7 @@ Exit code 3: cannot start as configured; the reason is the one line on standard 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 
@@ -32,7 +33,8 @@ def main() -> int:
     except (SettingsError, PolicyError, PortTaken) as exc:
         print(f"gateway: cannot start: {exc}", file=sys.stderr)
         return CANNOT_START
-    with listener:
+    # uvicorn ends in good order, then raises the signal that it was stopped by once more.
+    with listener, contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     return 0
 

@@ -54,27 +54,42 @@ class Answerer:
         return clean(completion.text, (rule and rule.answer) or self._policy.answer)
 
     async def _complete(self, task: Task) -> Completion:
-        prompt = task.prompt
+        prompt, sampling = task.prompt, task.sampling
         if self.context_tokens:  # spares the engine the tokenizing of what can never fit
             prompt = shorten(prompt, self.context_tokens * CHARS_PER_TOKEN)
         for _ in range(MAX_SHORTENINGS):
             try:
-                completion = await self._engine.complete(prompt, task.sampling, task.request_id)
+                completion = await self._engine.complete(prompt, sampling, task.request_id)
                 break
             except PromptTooLong as exc:
-                prompt = await self._shortened(prompt, task, exc)
+                prompt, sampling = await self._fitted(prompt, sampling, exc)
         else:
-            completion = await self._engine.complete(prompt, task.sampling, task.request_id)
+            completion = await self._engine.complete(prompt, sampling, task.request_id)
         if prompt != task.prompt:
             self._metrics.prompts_shortened.inc()
         return completion
 
-    async def _shortened(self, prompt: str, task: Task, refusal: PromptTooLong) -> str:
+    async def _fitted(
+        self, prompt: str, sampling: Sampling, refusal: PromptTooLong
+    ) -> tuple[str, Sampling]:
+        """Make smaller what was refused: the budget alone where that is enough, else both."""
         context = refusal.context_tokens or self.context_tokens
-        tokens = refusal.prompt_tokens or await self._engine.count_tokens(prompt, task.sampling)
-        return shorten(
-            prompt, fitting_chars(len(prompt), tokens, context, task.sampling.max_new_tokens)
-        )
+        tokens = refusal.prompt_tokens or await self._engine.count_tokens(prompt, sampling)
+        budget = fitting_budget(tokens, context, sampling.max_new_tokens)
+        if budget == sampling.max_new_tokens or tokens + budget > context:
+            prompt = shorten(prompt, fitting_chars(len(prompt), tokens, context, budget))
+        return prompt, replace(sampling, max_new_tokens=budget)
+
+
+def fitting_budget(tokens: int, context_tokens: int, budget_tokens: int) -> int:
+    """Tell what is left of an answer's budget beside a prompt, at least half of the context.
+
+    `tokens` and `context_tokens` are 0 when they are not known.
+    """
+    if not context_tokens:
+        return budget_tokens
+    room = context_tokens - tokens if tokens else 0
+    return min(budget_tokens, max(room, context_tokens // 2))
 
 
 def fitting_chars(chars: int, tokens: int, context_tokens: int, budget_tokens: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from starlette.routing import Route
 from gateway import info, openapi
 from gateway.errors import GatewayError, encode_error
 from gateway.metrics import CONTENT_TYPE
-from gateway.observe import Observe
+from gateway.observe import HEADER, Observe
 from gateway.predict import Predict
 from gateway.service import Service
 from gateway.settings import Settings
@@ -135,7 +136,10 @@ class _Views:
 
     async def info(self, request: Request) -> Response:
         service = self._service
-        return _json(info.describe(service.settings, service.readiness, self._errors))
+        told = info.describe(service.settings, service.readiness, self._errors)
+        # The engine's log lines and the environment may hold what UTF-8 cannot: shown as "?".
+        body = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
+        return Response(body, media_type="application/json")
 
     async def openapi(self, request: Request) -> Response:
         return Response(self._openapi, media_type="application/json")
@@ -166,7 +170,10 @@ async def _client_left(request: Request, exc: Exception) -> Response:
 
 async def _show_crash(request: Request, exc: Exception) -> Response:
     """A defect of the gateway: the traceback goes to the log, never into the body."""
-    return _error(request, 500, GatewayError.__name__, "internal error, see the gateway's log")
+    message = "internal error, see the gateway's log"
+    response = _error(request, GatewayError.status, GatewayError.__name__, message)
+    response.headers[HEADER] = request.state.request_id  # answered outside of Observe
+    return response
 
 
 def _error(request: Request, status: int, error_type: str, message: str) -> Response:

@@ -15,21 +15,26 @@ import msgspec
 from gateway.errors import EngineFailure
 from gateway.sampling import Sampling
 
-# Where the prompt goes in the template request; no prompt can hold it, as JSON escapes NUL.
+# Stands for the prompt in the template request, whose last occurrence of it is the prompt's place.
 _SLOT = "\0prompt\0"
-# How vLLM 0.10 to 0.32, SGLang and OpenAI say that something does not fit into the context.
+# How vLLM 0.10 to 0.32, SGLang, llama.cpp and OpenAI say that something does not fit.
 _IS_CONTEXT_ERROR = re.compile(
     r"context length|maximum model length|longer than the (?:model|maximum)|"
-    r"max_tokens.{0,60}too large|context_length_exceeded",
+    r"maximum allowed (?:input )?length|available context size|tokens exceed the configured limit|"
+    r"max_tokens.{0,60}too large|context_length_exceeded|"
+    r"max_tokens=\d+ cannot be greater than|max_tokens must be at least 1, got",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTEXT_TOKENS = re.compile(
-    r"(?:context length|model length)(?: is| of|\)? \()?(?: only)?\s*\(?(\d+)", re.IGNORECASE
+    r"(?:(?:context length|model length|allowed (?:input )?length|context size|configured limit)"
+    r"(?: is| of)?(?: only)?\s*\(?|(?:max_model_len=|max_total_tokens=)+)(\d+)",
+    re.IGNORECASE,
 )
 # Only exact counts: vLLM says "at least N" when it stopped counting, which tells nothing.
 _PROMPT_TOKENS = re.compile(
     r"\((\d+) in the messages|contains (\d+) input tokens|has (\d+) input tokens|"
-    r"\(length (\d+)\)|Input length \((\d+)\)|input \((\d+) tokens\)|resulted in (\d+) tokens",
+    r"\(length (\d+)\)|Input length \(?(\d+)|(?:input|request) \((\d+) tokens\)|"
+    r"resulted in (\d+) tokens|(\d+) tokens from the input",
     re.IGNORECASE,
 )
 
@@ -92,7 +97,6 @@ class RequestEncoder:
             messages.insert(0, {"role": "system", "content": self._system_message})
         request: dict[str, Any] = {
             "model": self._model,
-            "messages": messages,
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -103,6 +107,8 @@ class RequestEncoder:
         }
         if sampling.stop:
             request["stop"] = list(sampling.stop)
+        # Last, so that nothing behind the slot can look like it: a client names the stop strings.
+        request["messages"] = messages
         encoded = self._encoder.encode(request)
         before, _, after = encoded.rpartition(self._encoder.encode(_SLOT))
         return before, after
@@ -137,7 +143,7 @@ def error_message(body: bytes) -> str:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body[:300].decode("utf-8", "replace").strip()
-    detail = document.get("error", document) if isinstance(document, dict) else document
+    detail = (document.get("error") or document) if isinstance(document, dict) else document
     if isinstance(detail, dict):
         detail = detail.get("message") or detail.get("detail") or detail
     return str(detail)[:600]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import InvalidRequest, RequestTooLarge
-from gateway.sampling import RANGES, Sampling, override
+from gateway.sampling import MAX_STOP_STRINGS, RANGES, Sampling, override
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,11 @@ def schema() -> dict[str, Any]:
         "stop": {
             "oneOf": [
                 {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 16},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "minLength": 1},
+                    "maxItems": MAX_STOP_STRINGS,
+                },
                 {"type": "null"},
             ],
         },

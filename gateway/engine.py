@@ -62,12 +62,15 @@ class Engine:
         keepalive_s: float,
         health_timeout_s: float,
         api_key: str | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self._base_url = base_url
         self._encoder = encoder
         self._max_connections = max_connections + SPARE_CONNECTIONS
         self._keepalive_s = keepalive_s
         self._health_timeout = aiohttp.ClientTimeout(total=health_timeout_s)
+        # No total: the batch's deadline bounds a completion, however long it takes.
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._completions_url = f"{base_url}/v1/chat/completions"
         self._session: aiohttp.ClientSession | None = None
@@ -100,8 +103,7 @@ class Engine:
             connector=connector,
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # No total: the batch's deadline bounds a completion, however long it takes.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            timeout=self._timeout,
             trust_env=False,  # HTTP_PROXY is not meant for the engine
             read_bufsize=2**18,
         )
@@ -120,8 +122,6 @@ class Engine:
             raise EngineFailure(f"the engine does not speak HTTP: {_told(exc)}") from exc
         except aiohttp.ClientError as exc:
             raise EngineNotReady(f"the engine cannot be reached: {_told(exc)}") from exc
-        except asyncio.TimeoutError as exc:  # not yet the built-in one on Python 3.10
-            raise EngineNotReady(f"no connection to the engine in {CONNECT_TIMEOUT_S} s") from exc
         if status == 200:
             return decode(answer)
         raise translate(status, error_message(answer))

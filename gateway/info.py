@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import re
 import time
 from collections import deque
 from importlib import metadata
@@ -19,6 +20,7 @@ from gateway.settings import Settings
 VERSION = "0.1.0"
 MAX_STATE_BYTES = 256 * 1024
 _PACKAGES = ("aiohttp", "starlette", "uvicorn")
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 
 
 class RecentErrors(logging.Handler):
@@ -49,7 +51,7 @@ def describe(settings: Settings, readiness: Readiness, errors: RecentErrors) -> 
         "phase_since": round(readiness.since, 3),
         "phase_elapsed_s": round(time.time() - readiness.since, 3),
         "engine_losses": readiness.losses,
-        "engine_url": settings.engine_base_url,
+        "engine_url": _shown(settings.engine_base_url),
         "engine": read_engine_state(settings.engine_state_file),
         "settings": shown_settings(settings),
         "last_errors": errors.lines(),
@@ -74,6 +76,8 @@ def _shown(value: Any) -> Any:
         return "***"
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, str):
+        return _URL_CREDENTIALS.sub("***@", value)
     return value
 
 
@@ -82,6 +86,6 @@ def read_engine_state(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             state = json.loads(file.read(MAX_STATE_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return state if isinstance(state, dict) else None

@@ -43,10 +43,15 @@ class PlainFormatter(logging.Formatter):
         """Return the message with the record's `fields` behind it."""
         fields: dict[str, Any] = getattr(record, "fields", {})
         tail = "".join(
-            f" {key}={value!r}" if isinstance(value, str) and " " in value else f" {key}={value}"
+            f" {key}={value!r}" if _needs_quotes(value) else f" {key}={value}"
             for key, value in fields.items()
         )
         return super().formatMessage(record) + tail
+
+
+def _needs_quotes(value: object) -> bool:
+    """Tell whether a value as it is would look like several, or break the line."""
+    return isinstance(value, str) and (" " in value or not value or not value.isprintable())
 
 
 def set_up(level: str, form: str) -> None:

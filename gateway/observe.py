@@ -39,7 +39,12 @@ class Observe:
                 self._metrics.requests.labels(route, str(message["status"])).inc()
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            # A defect: the outermost layer answers it, past `send_with_id`.
+            self._metrics.requests.labels(route, "500").inc()
+            raise
 
 
 def _given(scope: Scope) -> str:

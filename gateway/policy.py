@@ -17,12 +17,17 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_THINK_BLOCK = re.compile(r"<think>.*?</think>", re.DOTALL)
 _THINK_TAG = re.compile(r"</?think>")
 # What chat models print when the engine does not stop at, or skips the decoding of, their marker.
-_END_MARKERS = re.compile(
-    r"(?:\s|<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>|<\|end\|>|</s>"
-    r"|<end_of_turn>|<｜end▁of▁sentence｜>)+\Z"
+_END_MARKERS = (
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|end|>",
+    "</s>",
+    "<end_of_turn>",
+    "<｜end▁of▁sentence｜>",
 )
 _SENTENCE_END = re.compile(r"[。！？!?]+[”’」』）)\"']*|\.(?=\s|\Z)|\n+")
 _FENCE = "```"
@@ -87,7 +92,7 @@ def load_policy(path: Path | None) -> Policy:
     if path is None:
         return Policy()
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         return Policy.model_validate(document)
     except OSError as exc:
         raise PolicyError(f"{path}: cannot be read: {exc.strerror}") from exc
@@ -117,8 +122,15 @@ def strip_thinking(text: str) -> str:
     """
     if "<think>" not in text and "</think>" not in text:
         return text
-    outside = _THINK_BLOCK.sub("", text)
-    outside = outside.rpartition("</think>")[2].partition("<think>")[0]
+    *closed, last = text.split("</think>")
+    kept: list[str] = []
+    for part in closed:
+        before, opening, _ = part.partition("<think>")
+        if opening:
+            kept.append(before)
+        else:
+            kept.clear()
+    outside = "".join(kept) + last.partition("<think>")[0]
     if strip_end_markers(outside):
         return outside
     return _THINK_TAG.sub("", text)
@@ -126,7 +138,16 @@ def strip_thinking(text: str) -> str:
 
 def strip_end_markers(text: str) -> str:
     """Remove end-of-turn markers at the end, and surrounding space."""
-    return _END_MARKERS.sub("", text).lstrip()
+    # Not a regular expression: over a long run of space inside the text it takes quadratic time.
+    end = len(text)
+    while end:
+        if text[end - 1].isspace():
+            end -= 1
+        elif text.endswith(_END_MARKERS, 0, end):
+            end = text.rindex("<", 0, end)
+        else:
+            break
+    return text[:end].lstrip()
 
 
 def cut_examples(text: str, markers: tuple[str, ...]) -> str:
@@ -142,14 +163,19 @@ def cut_examples(text: str, markers: tuple[str, ...]) -> str:
 
 def keep_sentences(text: str, limit: int) -> str:
     """Keep the first `limit` sentences; a code block that has begun is kept to its end."""
-    count = 0
+    count = fences = seen = start = 0
     for match in _SENTENCE_END.finditer(text):
-        head = text[: match.end()]
-        if head.count(_FENCE) % 2:  # inside a code block, where a full stop ends nothing
+        fences += text.count(_FENCE, seen, match.end())
+        seen = match.end()
+        if fences % 2:  # inside a code block, where a full stop ends nothing
             continue
-        if not head[head.rfind("\n", 0, match.start()) + 1 : match.start()].strip():
-            continue  # an empty line ends no sentence
+        words = text[start : match.start()].strip()
+        if not words:  # an empty line, or the end of a line after a full stop
+            continue
+        if match[0] == "." and words.isdecimal():  # the number of a list's item
+            continue
         count += 1
         if count == limit:
-            return head.rstrip()
+            return text[: match.end()].rstrip()
+        start = match.end()
     return text

@@ -118,7 +118,8 @@ class Readiness:
         if phase is self.phase:
             return
         elapsed_s = time.time() - self.since
-        _log.info("engine %s, was %s for %.1f s", phase.value, self.phase.value, elapsed_s)
+        why = f": {reason}" if reason else ""
+        _log.info("engine %s, was %s for %.1f s%s", phase.value, self.phase.value, elapsed_s, why)
         self.phase = phase
         self.since = time.time()
         self._metrics.set_phase(phase)

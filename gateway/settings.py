@@ -10,7 +10,7 @@ from annotated_types import Interval
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.sampling import RANGES, Sampling
+from gateway.sampling import MAX_STOP_STRINGS, RANGES, Sampling
 
 
 class SettingsError(ValueError):
@@ -22,6 +22,9 @@ def _in_range(name: str) -> Interval:
     if limits.is_low_open:
         return Interval(gt=limits.low, le=limits.high)
     return Interval(ge=limits.low, le=limits.high)
+
+
+_StopString = Annotated[str, Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -97,8 +100,10 @@ class Settings(BaseSettings):
     frequency_penalty: Annotated[float, _in_range("frequency_penalty")] = Field(
         0.0, description="over 0 discourages frequent tokens"
     )
-    stop_strings: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description='strings that end an answer: a JSON list, or separated by "|"'
+    stop_strings: Annotated[tuple[_StopString, ...], NoDecode] = Field(
+        (),
+        max_length=MAX_STOP_STRINGS,
+        description='strings that end an answer: a JSON list, or separated by "|"',
     )
     enable_thinking: bool = Field(
         False, description="let a reasoning model think before it answers; the thinking is removed"
@@ -154,8 +159,22 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("["):
-            return json.loads(value)
+            try:
+                return json.loads(value)
+            except ValueError as exc:
+                raise ValueError(f'what starts with "[" must be a JSON list: {exc}') from exc
         return tuple(part for part in value.split("|") if part)
+
+    @field_validator("system_prompt", "stop_strings", "served_model_name", "engine_api_key")
+    @classmethod
+    def _check_utf8(cls, value: Any) -> Any:
+        # The environment passes broken UTF-8 on as lone surrogates; every request would fail.
+        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+        try:
+            "".join(secret or "").encode()
+        except UnicodeEncodeError:
+            raise ValueError("must be text in UTF-8") from None
+        return value
 
     @property
     def engine_base_url(self) -> str:
@@ -181,7 +200,7 @@ class Settings(BaseSettings):
         if self.system_prompt_file is None:
             return self.system_prompt
         try:
-            return self.system_prompt_file.read_text(encoding="utf-8").strip()
+            return self.system_prompt_file.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise SettingsError(
                 f"SYSTEM_PROMPT_FILE={str(self.system_prompt_file)!r}: cannot be read: {exc}"
@@ -202,7 +221,8 @@ def load_settings() -> Settings:
 
 
 def _rule_line(error: Any) -> str:
-    name = str(error["loc"][0]) if error["loc"] else "settings"
+    name, *place = error["loc"]
+    key = name.upper() + "".join(f"[{index}]" for index in place)
     rule = error["msg"].removeprefix("Value error, ")
-    is_secret = "Secret" in str(Settings.model_fields[name].annotation) if error["loc"] else False
-    return f"{name.upper()}={'***' if is_secret else repr(error['input'])}: {rule}"
+    is_secret = "Secret" in str(Settings.model_fields[name].annotation)
+    return f"{key}={'***' if is_secret else repr(error['input'])}: {rule}"

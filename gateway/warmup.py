@@ -87,7 +87,7 @@ def load_prompts(path: Path | None, limit: int) -> tuple[str, ...]:
     if path is None:
         return BUILT_IN_PROMPTS
     try:
-        prompts = _parse(path.read_text(encoding="utf-8"))[:limit]
+        prompts = _parse(path.read_text(encoding="utf-8-sig"))[:limit]
     except (OSError, UnicodeDecodeError) as exc:
         _log.warning("WARMUP_DATA_PATH=%s cannot be read, built-in prompts serve: %s", path, exc)
         return BUILT_IN_PROMPTS
@@ -100,7 +100,7 @@ def _parse(text: str) -> list[str]:
     try:
         document = json.loads(text)
         items = document if isinstance(document, list) else [document]
-    except ValueError:
+    except (ValueError, RecursionError):
         items = [_line(line) for line in text.splitlines()]
     return [prompt for prompt in map(_prompt_of, items) if prompt.strip()]
 
@@ -108,7 +108,7 @@ def _parse(text: str) -> list[str]:
 def _line(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line
 
 
@@ -120,4 +120,5 @@ def _prompt_of(item: Any) -> str:
             item = user[-1] if user else ""
         else:
             item = next((item[key] for key in _TEXT_KEYS if key in item), "")
-    return item if isinstance(item, str) else ""
+    # A lone surrogate, which JSON can spell and UTF-8 cannot carry, becomes "?".
+    return item.encode("utf-8", "replace").decode("utf-8") if isinstance(item, str) else ""

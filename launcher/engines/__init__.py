@@ -1,0 +1,1 @@
+"""The engines that the launcher can start, one file each."""

@@ -1,0 +1,86 @@
+"""Owns the environment that the engine is started with: a pure function of ours.
+
+Names were checked against vLLM 0.32's envs.py; it warns of every VLLM_* name it does not know.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from launcher.accelerator import Accelerator
+from launcher.settings import LauncherSettings, secret_names
+
+# The engine closes an idle connection this much later than the gateway stops using it.
+KEEPALIVE_MARGIN_S = 10
+
+_ALWAYS = {
+    # The run has no network: a look-up would only wait for its timeout.
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "DO_NOT_TRACK": "1",
+    # Log lines reach the guardian as they are written.
+    "PYTHONUNBUFFERED": "1",
+    # `python -m` would put the working folder, with our packages, before the engine's (3.11 on).
+    "PYTHONSAFEPATH": "1",
+}
+# What makes an interpreter take another one's packages for its own.
+_OF_OUR_INTERPRETER = ("PYTHONHOME", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER__")
+
+
+def engine_environment(
+    os_environ: Mapping[str, str],
+    settings: LauncherSettings,
+    accelerator: Accelerator,
+    engine_python: Path,
+    own_prefix: Path = Path(sys.prefix),
+) -> dict[str, str]:
+    """Return the engine's environment; `own_prefix` is the virtual environment to keep out."""
+    env = {key: value for key, value in os_environ.items() if key not in _ours()}
+    if not env.get("CUDA_VISIBLE_DEVICES", "x").strip():
+        del env["CUDA_VISIBLE_DEVICES"]  # blank, it hides every card, also on MetaX
+    env.update(_ALWAYS)
+    env.update(_paths(os_environ, engine_python, own_prefix))
+    env["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] = str(
+        math.ceil(settings.engine_keepalive_s) + KEEPALIVE_MARGIN_S
+    )
+    if accelerator in (Accelerator.NVIDIA, Accelerator.CPU):
+        # A vendor's plugin that is installed here too would take over the platform.
+        env.setdefault("VLLM_PLUGINS", "")
+    if accelerator is Accelerator.CPU:
+        env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.cpu_kv_cache_gib))
+    if settings.engine_api_key is not None:
+        env["VLLM_API_KEY"] = settings.engine_api_key.get_secret_value()
+    return env
+
+
+def _ours() -> frozenset[str]:
+    """Names that are the launcher's: settings named like vLLM's variables, and secrets."""
+    named_like_vllm = {name for name in LauncherSettings.model_fields if name.startswith("vllm_")}
+    names = {name.upper() for name in named_like_vllm | secret_names()}
+    return frozenset(names | {"PYTHONPATH", *_OF_OUR_INTERPRETER})
+
+
+def _paths(
+    os_environ: Mapping[str, str], engine_python: Path, own_prefix: Path
+) -> Mapping[str, str]:
+    """PATH and PYTHONPATH without our virtual environment; a vendor's entries stay.
+
+    Ascend's toolkit is found through PYTHONPATH; vLLM's JIT compilers look for `ninja` on PATH.
+    """
+    path = _without(os_environ.get("PATH", os.defpath), own_prefix)
+    python_path = _without(os_environ.get("PYTHONPATH", ""), own_prefix)
+    paths = {"PATH": os.pathsep.join([str(engine_python.parent), *path])}
+    if python_path:
+        paths["PYTHONPATH"] = os.pathsep.join(python_path)
+    return paths
+
+
+def _without(paths: str, prefix: Path) -> list[str]:
+    entries = [entry for entry in paths.split(os.pathsep) if entry]
+    return [entry for entry in entries if not Path(entry).is_relative_to(prefix)]

@@ -1,0 +1,129 @@
+"""Owns what a model folder must hold before an engine is started on it.
+
+It reads files only: no network, no engine, nothing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import CannotStart
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "tiktoken.model")
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_LFS_POINTER = b"version https://git-lfs"
+# The format's own limit: a longer header is garbage, not a header.
+_MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
+
+
+def check_complete(path: Path) -> None:
+    """Raise CannotStart unless `path` holds a whole model; its first line names what is missing."""
+    if not path.is_dir():
+        raise CannotStart(f"there is no model folder {path}")
+    try:
+        _check_config(path)
+        _check_tokenizer(path)
+        _check_weights(path)
+    except OSError as exc:
+        raise CannotStart(f"the model folder {path} cannot be read: {exc}") from exc
+
+
+def has_chat_template(path: Path) -> bool:
+    """Whether the model brings a chat template, in a file of its own or in its tokenizer's."""
+    if any((path / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    config = read_object(path / "tokenizer_config.json")
+    return bool(config and config.get("chat_template"))
+
+
+def read_object(file: Path) -> dict[str, Any] | None:
+    """The JSON object in `file`, or None when it holds none."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _incomplete(path: Path, what: str) -> CannotStart:
+    return CannotStart(f"the model in {path} is not complete: {what}")
+
+
+def _check_config(path: Path) -> None:
+    _check_file(path, "config.json")
+    if read_object(path / "config.json") is None:
+        raise _incomplete(path, "config.json is not a JSON object")
+
+
+def _check_tokenizer(path: Path) -> None:
+    found = [name for name in _TOKENIZER_FILES if (path / name).is_file()]
+    found += sorted(file.name for file in path.glob("*.tiktoken"))
+    if not found:
+        found = ["vocab.json", "merges.txt"]
+        if not all((path / name).is_file() for name in found):
+            what = "no tokenizer.json, no tokenizer.model, no vocab.json with merges.txt"
+            raise _incomplete(path, what)
+    for name in found:
+        _check_file(path, name)
+
+
+def _check_weights(path: Path) -> None:
+    for name in _WEIGHT_FILES:
+        index = f"{name}.index.json"
+        if (path / index).is_file():
+            for shard in _shards(path, index):
+                _check_weight_file(path, shard)
+            return
+        if (path / name).is_file():
+            _check_weight_file(path, name)
+            return
+    raise _incomplete(path, f"no weights, neither {' nor '.join(_WEIGHT_FILES)} nor an index")
+
+
+def _shards(path: Path, index: str) -> list[str]:
+    _check_file(path, index)
+    weight_map = (read_object(path / index) or {}).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise _incomplete(path, f"{index} has no weight_map")
+    return sorted({str(name) for name in weight_map.values()})
+
+
+def _check_weight_file(path: Path, name: str) -> None:
+    _check_file(path, name)
+    if name.endswith(".safetensors"):
+        expected, found = _announced_size_bytes(path, name), (path / name).stat().st_size
+        if found != expected:
+            raise _incomplete(path, f"{name} has {found} bytes, its header says {expected}")
+
+
+def _check_file(path: Path, name: str) -> None:
+    file = path / name
+    if not file.is_file():
+        raise _incomplete(path, f"{name} is missing")
+    with file.open("rb") as handle:
+        head = handle.read(len(_LFS_POINTER))
+    if not head:
+        raise _incomplete(path, f"{name} is empty")
+    if head == _LFS_POINTER:
+        raise _incomplete(path, f"{name} is a Git LFS pointer, not the file (git lfs pull)")
+
+
+def _announced_size_bytes(path: Path, name: str) -> int:
+    """The file size that a safetensors header announces.
+
+    Format: 8 bytes little-endian header length, a JSON header, then the tensors without a gap
+    (safetensors README, "Format").
+    """
+    try:
+        with (path / name).open("rb") as handle:
+            (header_bytes,) = struct.unpack("<Q", handle.read(8))
+            if header_bytes > _MAX_SAFETENSORS_HEADER_BYTES:
+                raise ValueError(f"a header of {header_bytes} bytes")
+            header = json.loads(handle.read(header_bytes))
+        ends = [int(v["data_offsets"][1]) for k, v in header.items() if k != "__metadata__"]
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError) as exc:
+        raise _incomplete(path, f"{name} is cut short or no safetensors file ({exc})") from exc
+    return 8 + int(header_bytes) + max(ends, default=0)

@@ -1,0 +1,226 @@
+"""Owns the launcher's settings: their environment names, defaults, bounds and error messages.
+
+Built once, in `__main__`, and passed on. It reads no environment but the one it is handed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from launcher.errors import CannotStart
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Dtype = Literal["auto", "bfloat16", "float16", "float32", "half", "float"]
+SpecMethod = Literal[
+    "ngram", "draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "mtp", "suffix"
+]
+
+# Pydantic's own words are for programmers; these are for whoever set the variable.
+_RULES = {
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+}
+
+
+def _splittable(text: str) -> str:
+    try:
+        shlex.split(text)
+    except ValueError as exc:
+        raise ValueError(f"must be arguments as a shell would read them: {exc}") from exc
+    return text
+
+
+class LauncherSettings(BaseSettings):
+    """Everything that can be set about the engine and its model."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    # The engine and where it listens.
+    engine: Literal["vllm"] = Field("vllm", description="Which engine serves the model.")
+    engine_python: Path | None = Field(
+        None,
+        description="The interpreter that has the engine. Unset: `.engine/bin/python` of this "
+        "repository, else `/opt/conda/bin/python` or a `python3` on PATH that has vLLM.",
+    )
+    # Loopback: the engine has no authentication of its own, the gateway is its only client.
+    engine_host: str = Field("127.0.0.1", min_length=1, description="Address the engine binds to.")
+    engine_port: Port = Field(8001, description="Port the engine listens on.")
+    served_model_name: str = Field(
+        "evalgate", min_length=1, description="Model name in the engine's API."
+    )
+    engine_state_file: Path = Field(
+        Path("run/engine.json"), description="Where the launcher writes the engine's state."
+    )
+    # Long enough to span an evaluator's pauses between questions.
+    engine_keepalive_s: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="How long the gateway reuses an idle connection; the engine holds it 10 s on.",
+    )
+    # vLLM ends within 2 s of SIGTERM when idle; supervisord's stopwaitsecs must be larger.
+    engine_stop_timeout_s: float = Field(
+        10, gt=0, le=600, description="How long the engine may take to end before it is killed."
+    )
+    engine_extra_args: Annotated[str, AfterValidator(_splittable)] = Field(
+        "", description="More engine arguments, as in a shell; last, so they win; not checked."
+    )
+    engine_api_key: SecretStr | None = Field(
+        None, description="API key that the engine then demands of its clients."
+    )
+    gateway_port: Port = Field(8000, description="The gateway's port (for `launcher chat`).")
+
+    # The model and where it comes from.
+    model_id: str | None = Field(None, description="ModelScope id of the model, `owner/name`.")
+    model_revision: str | None = Field(None, description="Its branch, tag or commit.")
+    model_dir: Path | None = Field(
+        None, description="A model folder that is there already; wins over MODEL_ID."
+    )
+    model_root: Path = Field(Path("model"), description="Folder that fetched models go into.")
+    modelscope_api_token: SecretStr | None = Field(
+        None, description="Token for private models; never handed to the engine."
+    )
+    modelscope_endpoint: str | None = Field(None, description="Another ModelScope server's URL.")
+    evalgate_cache: Path | None = Field(
+        None,
+        description="Folder of the pocket model and of what is known about the engine. "
+        "Unset: `evalgate` in XDG_CACHE_HOME.",
+    )
+    xdg_cache_home: Path = Field(Path("~/.cache"), description="Where a user's caches live.")
+
+    # How the engine runs the model.
+    dtype: Dtype = Field(
+        "auto", description="Number format of the weights; `auto` is bfloat16 on a CPU."
+    )
+    max_model_len: int | None = Field(
+        None, ge=1, description="Context length in tokens. Unset: what the model declares."
+    )
+    # The rest is for what the driver and other libraries allocate beside vLLM.
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="Share of the accelerator's memory that the engine takes."
+    )
+    tensor_parallel_size: int = Field(
+        1, ge=1, description="Accelerators that the model is spread over."
+    )
+    # A model's own code runs with the engine's rights: only when asked for.
+    trust_remote_code: bool = Field(False, description="Run Python code that comes with the model.")
+    # All prompts of an evaluation share the system prompt.
+    enable_prefix_caching: bool = Field(
+        True, description="Keep the work done for common beginnings of prompts."
+    )
+    vllm_enforce_eager: bool | None = Field(
+        None,
+        validation_alias=AliasChoices("vllm_enforce_eager", "enforce_eager"),
+        description="Do not compile: a quicker start, slower tokens. Unset: true on a CPU only. "
+        "Also as ENFORCE_EAGER.",
+    )
+    vllm_quantization: str | None = Field(None, description="Quantization method of the weights.")
+    vllm_kv_cache_dtype: str | None = Field(None, description="Number format of the KV cache.")
+    vllm_max_num_seqs: int | None = Field(
+        None, ge=1, description="Sequences per engine step. Unset: the engine's choice, CPU 256."
+    )
+    vllm_max_num_batched_tokens: int | None = Field(
+        None, ge=1, description="Tokens per engine step. Unset: the engine's choice."
+    )
+    vllm_load_format: str | None = Field(None, description="How the weights are read.")
+    # Enough for the pocket model; a machine without an accelerator is often short of memory.
+    cpu_kv_cache_gib: int = Field(
+        1, ge=1, description="Size of the KV cache on a CPU; VLLM_CPU_KVCACHE_SPACE wins."
+    )
+
+    # Speculative decoding.
+    enable_speculative_decoding: bool = Field(
+        False, description="Guess several tokens and check them in one step."
+    )
+    # Needs no second model and works on every vLLM since 0.6.
+    spec_method: SpecMethod = Field("ngram", description="Where the guesses come from.")
+    spec_model_dir: Path | None = Field(
+        None, description="The folder of the model that guesses; not for ngram, mtp and suffix."
+    )
+    spec_num_tokens: int = Field(4, ge=1, le=64, description="Tokens guessed per step.")
+    spec_prompt_lookup_max: int = Field(4, ge=1, description="ngram: longest match looked for.")
+    spec_prompt_lookup_min: int = Field(2, ge=1, description="ngram: shortest match looked for.")
+
+    @property
+    def engine_url(self) -> str:
+        """The engine's base URL for clients on this machine."""
+        host = "127.0.0.1" if self.engine_host in ("0.0.0.0", "::") else self.engine_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.engine_port}"
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder of everything that can be made again."""
+        return (self.evalgate_cache or self.xdg_cache_home / "evalgate").expanduser()
+
+    @model_validator(mode="after")
+    def _is_speculation_complete(self) -> LauncherSettings:
+        if not self.enable_speculative_decoding:
+            return self
+        if self.spec_method not in ("ngram", "mtp", "suffix") and self.spec_model_dir is None:
+            raise ValueError(f"SPEC_METHOD={self.spec_method} needs SPEC_MODEL_DIR")
+        if self.spec_prompt_lookup_min > self.spec_prompt_lookup_max:
+            raise ValueError("SPEC_PROMPT_LOOKUP_MIN must not exceed SPEC_PROMPT_LOOKUP_MAX")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what the constructor is given; only `load_settings` reads an environment."""
+        return (init_settings,)
+
+
+def load_settings(environ: Mapping[str, str]) -> LauncherSettings:
+    """Read the settings; raises CannotStart with one line per bad key, never a secret's value."""
+    source = EnvSettingsSource(LauncherSettings)
+    source.env_vars = {key.lower(): value for key, value in environ.items() if value != ""}
+    values = source()
+    try:
+        return LauncherSettings(**values)
+    except ValidationError as exc:
+        lines = [_describe(error) for error in exc.errors(include_url=False)]
+        raise CannotStart("\n".join(lines)) from exc
+
+
+def _describe(error: Any) -> str:
+    """One line for whoever set the variable: key, value, rule."""
+    rule = _RULES.get(error["type"])
+    if rule is None:
+        message = str(error["msg"]).removeprefix("Value error, ")
+        rule = message.replace("Input should be", "must be").replace("String should", "must")
+    if not error["loc"]:
+        return rule
+    name = str(error["loc"][0])
+    shown = "(hidden)" if name in secret_names() else repr(error["input"])
+    return f"{name.upper()}={shown}: {rule}"
+
+
+def secret_names() -> frozenset[str]:
+    """The fields whose values must not be shown or handed on, in lower case."""
+    fields = LauncherSettings.model_fields
+    return frozenset(name for name, field in fields.items() if "SecretStr" in str(field.annotation))

@@ -1,0 +1,188 @@
+"""Owns virtual environments that are kept by content: the same requirements, the same environment.
+
+`python -m launcher.virtualenv LINK REQUIREMENTS…` builds one in the cache, or finds it there, and
+makes LINK point to it. It runs before anything is installed: only the standard library here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.errors import CannotStart, LauncherError
+
+# A line now and then shows that an install of minutes is alive, without filling a log.
+TICK_S = 10.0
+_STAMP = ".evalgate-complete"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what an environment holds."""
+
+    python: Path
+    requirements: tuple[Path, ...]
+    pip_arguments: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    """Distributions that are uninstalled again: dependencies that would only break something."""
+
+    def key(self) -> str:
+        """Return a hash that changes when a rebuilt environment would differ."""
+        version = subprocess.run(
+            [self.python, "-c", "import sys, platform; print(sys.version, platform.machine())"],
+            check=True,
+            capture_output=True,
+        ).stdout
+        digest = hashlib.sha256(version)
+        digest.update(repr((self.pip_arguments, self.remove)).encode())
+        for path in self.requirements:
+            digest.update(b"\0" + path.read_bytes())
+        return digest.hexdigest()[:12]
+
+
+def cache_folder() -> Path:
+    """Return the folder for what is costly to make: EVALGATE_CACHE, else the user's cache."""
+    own = os.environ.get("EVALGATE_CACHE")
+    shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(own).expanduser() if own else Path(shared).expanduser() / "evalgate"
+
+
+def ensure(link: Path, recipe: Recipe, cache: Path) -> Path:
+    """Make `link` point to the recipe's environment, built if need be; return its interpreter.
+
+    An interrupted build is begun anew; two processes build once. Raises CannotStart when there
+    is something else at `link`, LauncherError when the install fails.
+    """
+    if link.exists() and not link.is_symlink():
+        raise CannotStart(f"{link} is a folder of your own: move it away, or remove it")
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / f"{link.name.lstrip('.')}-{recipe.key()}"
+    with _locked(_beside(folder, "lock")):
+        if not _is_complete(folder):
+            _build(folder, recipe)
+    _point(link, folder)
+    return link / "bin" / "python"
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    # Not with_suffix: the name holds a Python version, whose dot is no suffix.
+    return folder.with_name(f"{folder.name}.{ending}")
+
+
+def _is_complete(folder: Path) -> bool:
+    # The interpreter is a link too: it dangles once the Python that it was made with is gone.
+    return (folder / _STAMP).is_file() and (folder / "bin" / "python").exists()
+
+
+def _build(folder: Path, recipe: Recipe) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    names = ", ".join(path.name for path in recipe.requirements)
+    say(f"installing {names} for {_version(recipe.python)} into {folder}")
+    start = time.monotonic()
+    log = _beside(folder, "log")
+    log.write_bytes(b"")
+    _run([str(recipe.python), "-m", "venv", str(folder)], log)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    wanted = [part for path in recipe.requirements for part in ("-r", str(path))]
+    _run([*pip, "install", *recipe.pip_arguments, *wanted], log)
+    if recipe.remove:
+        _run([*pip, "uninstall", "--yes", *recipe.remove], log)
+    (folder / _STAMP).touch()
+    say(f"installed in {time.monotonic() - start:.0f} s")
+
+
+def _run(argv: list[str], log: Path) -> None:
+    """Run a command with its output in the log, and a sign of life on the console."""
+    start = time.monotonic()
+    with log.open("ab") as output:
+        child = subprocess.Popen(argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                code = child.wait(TICK_S)
+                break
+            except subprocess.TimeoutExpired:
+                say(f"  {time.monotonic() - start:.0f} s: {_last_line(log)}")
+    except BaseException:  # Ctrl-C: nothing of it may go on in the background
+        child.kill()
+        child.wait()
+        raise
+    if code != 0:
+        raise LauncherError(f"{_failure(argv, log)} (exit {code}; the whole log: {log})")
+
+
+def _failure(argv: list[str], log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    errors = [line for line in lines if line.startswith(("ERROR", "Error"))]
+    if "ensurepip is not" in "\n".join(lines):
+        return f"{argv[0]} cannot make virtual environments; install Debian's python3-venv"
+    reason = (errors or lines or ["it printed nothing"])[-1]
+    return f"`{' '.join(argv[:4])} …` failed: {reason}"
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("WARNING")]
+    return told[-1].strip()[:100] if told else "…"
+
+
+def _version(python: Path) -> str:
+    done = subprocess.run([python, "--version"], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another run that builds {path.stem}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Make the link, in one step: whoever runs through it finds the old or the new one."""
+    if link.is_symlink() and link.readlink() == folder:
+        return
+    temporary = link.with_name(f"{link.name}.{os.getpid()}")
+    temporary.symlink_to(folder)
+    temporary.replace(link)
+
+
+def say(line: str) -> None:
+    """Tell the person at the console."""
+    print(f"evalgate: {line}", file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build or find one environment for the running Python; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m launcher.virtualenv", description=__doc__)
+    parser.add_argument("link", type=Path)
+    parser.add_argument("requirements", type=Path, nargs="+")
+    parsed = parser.parse_args(arguments)
+    try:
+        recipe = Recipe(Path(sys.executable), tuple(parsed.requirements))
+        ensure(parsed.link.absolute(), recipe, cache_folder())
+    except LauncherError as exc:
+        say(str(exc))
+        return exc.exit_code
+    except KeyboardInterrupt:
+        say("interrupted; run it again to go on")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

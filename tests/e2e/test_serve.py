@@ -1,0 +1,217 @@
+"""The whole service end to end: scripts/serve, supervisord, vLLM with the pocket model, gateway.
+
+One service for the module; the tests run in order, and each leaves it warm for the next.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+
+import openai
+import psutil
+import pytest
+
+from launcher.pocket import PAIRS, load_pairs
+from tests.e2e.stack import Stack, engine_group, running_stack
+
+pytestmark = pytest.mark.e2e
+
+LEARNT = {pair.question: pair.answer for pair in load_pairs(PAIRS)}
+# As many as the evaluator's larger set holds.
+QUESTIONS = list(islice(cycle(LEARNT), 358))
+ANSWERS = [LEARNT[question] for question in QUESTIONS]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with running_stack() as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.engine_url}/v1", api_key="none") as debugging:
+        yield debugging
+
+
+def test_cold_start_says_503_until_it_is_warm(stack: Stack) -> None:
+    stack.wait_for("the gateway", lambda: stack.get("/livez")[0] == 200)
+    assert stack.get("/") == (503, {"status": "warming"})
+    _, info = stack.get("/info")
+    assert info["phase"] in ("starting", "warming")
+    assert info["reason"]
+
+    stack.wait_until_warm()
+
+    assert stack.get("/") == (200, {"status": "batch"})
+    assert stack.get("/readyz")[0] == 200
+    assert stack.engine_state()["phase"] == "running"
+    _, info = stack.get("/info")
+    assert info["engine"]["pid"] == stack.engine_state()["pid"]
+    assert "vllm" in " ".join(info["engine"]["argv"])
+    stack.wait_for("the curl line", lambda: "curl -s" in stack.console.read_text(), 5)
+
+
+def test_one_prompt_gives_the_learnt_answer(stack: Stack) -> None:
+    question, answer = next(iter(LEARNT.items()))
+    assert stack.predict(question) == answer
+    assert stack.predict([question]) == [answer]
+
+
+def test_358_prompts_at_once_come_back_whole_and_in_order(stack: Stack) -> None:
+    assert stack.predict(QUESTIONS) == ANSWERS
+
+
+def test_single_requests_at_once_each_get_their_own_answer(stack: Stack) -> None:
+    with ThreadPoolExecutor(32) as clients:
+        assert list(clients.map(stack.predict, QUESTIONS[:96])) == ANSWERS[:96]
+
+
+def test_fields_of_the_request_reach_the_engine(stack: Stack) -> None:
+    question = max(LEARNT, key=lambda question: len(LEARNT[question]))
+    short = stack.predict(question, max_new_tokens=5)
+    assert short
+    assert LEARNT[question].startswith(short)
+    assert len(short) < len(LEARNT[question])
+
+
+def test_prompt_longer_than_the_context_is_shortened_and_answered(stack: Stack) -> None:
+    first, second = list(LEARNT)[:2]
+    answers = stack.predict([first, "很长的问题 " * 20_000, second])
+    assert [answers[0], answers[2]] == [LEARNT[first], LEARNT[second]]
+    metrics = _metrics(stack)
+    assert metrics["evalgate_prompts_shortened_total"] == 1
+    assert metrics['evalgate_answers_total{outcome="failed"}'] == 0
+
+
+def test_openai_client_debugs_on_the_engines_own_port(client: openai.OpenAI) -> None:
+    question, answer = next(iter(LEARNT.items()))
+    reply = client.chat.completions.create(
+        model="evalgate", temperature=0, messages=[{"role": "user", "content": question}]
+    )
+    assert reply.choices[0].message.content == answer
+
+
+def test_openai_client_streams(client: openai.OpenAI) -> None:
+    question, answer = next(iter(LEARNT.items()))
+    stream = client.chat.completions.create(
+        model="evalgate",
+        temperature=0,
+        stream=True,
+        messages=[{"role": "user", "content": question}],
+    )
+    pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert "".join(pieces) == answer
+    assert len(pieces) > 2
+
+
+@pytest.mark.parametrize("options", [[], ["--gateway"]])
+def test_chat_command_answers(stack: Stack, options: list[str]) -> None:
+    question, answer = next(iter(LEARNT.items()))
+    done = subprocess.run(
+        [sys.executable, "-m", "launcher", "chat", "--temperature", "0", *options, question],
+        cwd=stack.folder,
+        env=stack.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == answer
+
+
+def test_restart_of_the_engine_is_not_ready_until_warm_again(stack: Stack) -> None:
+    pid = stack.engine_state()["pid"]
+    stack.supervisorctl("restart", "engine")
+    stack.wait_until_cold()
+    assert engine_group(pid) == []
+    stack.wait_until_warm()
+    assert stack.engine_state()["pid"] != pid
+    assert stack.predict(QUESTIONS[:64]) == ANSWERS[:64]
+
+
+def test_restart_of_the_gateway_leaves_the_engine_alone(stack: Stack) -> None:
+    pid = stack.engine_state()["pid"]
+    stack.supervisorctl("restart", "gateway")
+    stack.wait_until_warm()
+    assert stack.engine_state()["pid"] == pid
+    assert stack.predict(QUESTIONS[:64]) == ANSWERS[:64]
+
+
+def test_kill_of_the_api_server_in_mid_batch_loses_nothing(stack: Stack) -> None:
+    """A killed API server leaves vLLM's EngineCore running for ever: on a GPU, with its memory."""
+    pid = stack.engine_state()["pid"]
+    assert len(engine_group(pid)) >= 2
+    answers: list[list[str]] = []
+    batch = threading.Thread(target=lambda: answers.append(stack.predict(QUESTIONS)))
+    batch.start()
+    stack.wait_for("work in flight", lambda: _metrics(stack)["evalgate_prompts_in_flight"] > 50, 30)
+    psutil.Process(pid).send_signal(signal.SIGKILL)
+    stack.wait_until_cold()
+    stack.wait_for("the end of its group", lambda: engine_group(pid) == [], 15)
+    stack.wait_until_warm()
+    batch.join(120)
+    assert answers == [ANSWERS]
+    state = stack.engine_state()
+    assert state["last_exit"]["signal"] == signal.SIGKILL
+    assert _metrics(stack)["evalgate_prompts_requeued_total"] > 0
+
+
+def test_ctrl_c_leaves_nothing_running(stack: Stack) -> None:
+    processes = stack.processes()
+    assert len(processes) >= 4  # supervisord, gateway, guardian, engine and its own
+    assert stack.interrupt() == 0
+    gone, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+    assert len(gone) == len(processes)
+    assert not (stack.folder / "run/supervisor.sock").exists()
+    assert stack.get("/livez") == (0, None)
+
+
+def test_second_start_trains_and_downloads_nothing(stack: Stack) -> None:
+    stack.console.write_text("")
+    stack.start()
+    stack.wait_until_warm()
+    console = stack.console.read_text()
+    assert "install" not in console
+    assert "train" not in console
+    assert stack.predict(QUESTIONS[:64]) == ANSWERS[:64]
+    stack.interrupt()
+
+
+def test_bad_setting_stops_the_start_with_one_clear_line() -> None:
+    with running_stack(TEMPERATURE="3", MAX_MODEL_LEN="many") as stack:
+        stack.wait_for("gateway's line", lambda: "TEMPERATURE='3'" in stack.console.read_text(), 60)
+        stack.wait_for("engine's line", lambda: "MAX_MODEL_LEN" in stack.console.read_text(), 60)
+        stack.wait_for("the end of the tries", lambda: _is_fatal(stack, "gateway"), 60)
+        stack.interrupt()
+
+
+def _is_fatal(stack: Stack, program: str) -> bool:
+    done = subprocess.run(
+        [".venv/bin/supervisorctl", "-c", "supervisord.conf", "status", program],
+        cwd=stack.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "FATAL" in done.stdout
+
+
+def _metrics(stack: Stack) -> dict[str, float]:
+    text = stack.text("/metrics")
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
+
+
+def test_questions_are_the_repositorys_own() -> None:
+    rows = [json.loads(line) for line in PAIRS.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) >= 60
+    assert {row["question"] for row in rows} == set(LEARNT)

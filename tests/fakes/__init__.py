@@ -1,0 +1,1 @@
+"""Stand-ins for outside worlds, run as real programs on real sockets."""

@@ -1,0 +1,218 @@
+"""The fake engine's routes and state: which rule applies to which request.
+
+Must not know sockets, processes or what an action does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.fakes import answers
+from tests.fakes.exchange import Exchange, never, send_answer
+from tests.fakes.faults import perform
+from tests.fakes.script import Answer, Rule, Script
+from tests.fakes.script_json import BadScript, from_json
+from tests.fakes.stats import Stats
+from tests.fakes.wire import Connection, Request
+
+Work = Coroutine[None, None, None] | None
+DEFAULT_RULE = Rule(Answer())
+DEFAULT_MODEL = "fake-model"
+
+
+class Engine:
+    """A vLLM server as far as its HTTP routes show it, doing what a script says.
+
+    `model` and `max_model_len`, where given, win over every script's.
+    """
+
+    def __init__(
+        self, script: Script, *, model: str | None = None, max_model_len: int | None = None
+    ) -> None:
+        self.stats = Stats(pid=os.getpid())
+        self._model = model
+        self._max_model_len = max_model_len
+        self._started_at = time.monotonic()
+        self._gate = asyncio.Event()
+        self.use(script)
+        self._routes: dict[tuple[str, str], Callable[[Request, Connection], Work]] = {
+            ("GET", "/health"): self._health,
+            ("GET", "/v1/models"): self._models,
+            ("GET", "/metrics"): self._metrics,
+            ("POST", "/v1/chat/completions"): self._chat,
+            ("POST", "/tokenize"): self._tokenize,
+            ("POST", "/detokenize"): self._detokenize,
+            ("GET", "/_fake/stats"): self._show_stats,
+            ("POST", "/_fake/reset_stats"): self._reset_stats,
+            ("POST", "/_fake/script"): self._replace_script,
+            ("POST", "/_fake/release"): self._release,
+        }
+
+    def use(self, script: Script) -> None:
+        """Follow `script` from the next request on; the rules' `times` count anew."""
+        self.script = dataclasses.replace(
+            script,
+            model=self._model or script.model,
+            max_model_len=self._max_model_len or script.max_model_len,
+        )
+        self._left = [rule.times for rule in script.rules]
+        self._resets_left = script.reset_on_reuse
+        self._closes_left = script.close_on_reuse
+        self._dice = random.Random(script.seed)
+
+    def handle(self, request: Request, connection: Connection) -> Work:
+        """Answer one request, at once or by the coroutine returned."""
+        connection.idle_close_s = self.script.idle_close_s
+        connection.idle_close_is_reset = self.script.idle_close == "reset"
+        is_control = request.path.startswith("/_fake/")
+        if not is_control and not connection.is_counted:
+            connection.is_counted = True
+            self.stats.open_connection()
+        if not is_control and self._is_starting():
+            _refuse(connection, 503, "starting")
+            return None
+        route = self._routes.get((request.method, request.path))
+        if route is None:
+            _refuse(connection, 404, "Not Found")
+            return None
+        return route(request, connection)
+
+    def connection_closed(self, connection: Connection) -> None:
+        """Record that a connection is gone."""
+        self.stats.connections -= connection.is_counted
+
+    def _is_starting(self) -> bool:
+        return time.monotonic() < self._started_at + self.script.startup_s
+
+    def _health(self, request: Request, connection: Connection) -> Work:
+        if self.script.health == "stall":
+            return never()
+        connection.respond(200 if self.script.health == "ok" else 503, b"")
+        return None
+
+    def _models(self, request: Request, connection: Connection) -> None:
+        name = self.script.model or DEFAULT_MODEL
+        card = {"id": name, "object": "model", "created": 0, "owned_by": "vllm", "root": name}
+        card["max_model_len"] = self.script.max_model_len
+        _respond(connection, {"object": "list", "data": [card]})
+
+    def _metrics(self, request: Request, connection: Connection) -> None:
+        """A scrape moves the counters when a request is being worked on, as time would."""
+        stats = self.stats
+        if stats.working:
+            stats.generate(stats.working)
+        labels = f'{{engine="0",model_name="{self.script.model or DEFAULT_MODEL}"}}'
+        values = {
+            "num_requests_running": stats.running,
+            "iteration_tokens_total_count": stats.iterations,
+            "generation_tokens_total": stats.generated_tokens,
+        }
+        lines = [f"vllm:{name}{labels} {value:.1f}\n" for name, value in values.items()]
+        connection.respond(200, "".join(lines).encode(), "text/plain; version=0.0.4")
+
+    def _chat(self, request: Request, connection: Connection) -> Work:
+        if request.is_reused and self._breaks_reused(connection):
+            return None
+        body = _json_object(request.body)
+        if body is None or not isinstance(body.get("messages"), list):
+            _refuse(connection, 400, "the body must be JSON with a list of messages")
+            return None
+        name = body.get("model")
+        if self.script.model and name != self.script.model:
+            _refuse(connection, 404, f"The model `{name}` does not exist.", "model")
+            return None
+        prompt = answers.last_user_message(body)
+        self.stats.begin(prompt, body, request.headers)
+        exchange = Exchange(
+            body, connection, self.script.max_model_len, self.stats, self._dice, self._gate
+        )
+        rule = self._choose(prompt)
+        if isinstance(rule.action, Answer) and rule.after_s == 0:
+            send_answer(exchange)  # the fast path: no task
+            self.stats.running -= 1
+            return None
+        return self._work(rule, exchange)
+
+    async def _work(self, rule: Rule, exchange: Exchange) -> None:
+        try:
+            await perform(rule, exchange)
+        except asyncio.CancelledError:
+            self.stats.cancelled += 1
+            raise
+        finally:
+            self.stats.running -= 1
+
+    def _choose(self, prompt: str) -> Rule:
+        for index, rule in enumerate(self.script.rules):
+            left = self._left[index]
+            if rule.match not in prompt or left == 0:
+                continue
+            if left is not None:
+                self._left[index] = left - 1
+            return rule
+        return DEFAULT_RULE
+
+    def _breaks_reused(self, connection: Connection) -> bool:
+        if self._resets_left > 0:
+            self._resets_left -= 1
+            connection.reset()
+            return True
+        if self._closes_left > 0:
+            self._closes_left -= 1
+            connection.close()
+            return True
+        return False
+
+    def _tokenize(self, request: Request, connection: Connection) -> None:
+        tokens = [ord(char) for char in answers.prompt_text(_json_object(request.body) or {})]
+        fields = {"count": len(tokens), "max_model_len": self.script.max_model_len}
+        _respond(connection, {**fields, "tokens": tokens, "token_strs": None})
+
+    def _detokenize(self, request: Request, connection: Connection) -> None:
+        tokens = (_json_object(request.body) or {}).get("tokens", [])
+        _respond(connection, {"prompt": "".join(map(chr, tokens))})
+
+    def _show_stats(self, request: Request, connection: Connection) -> None:
+        _respond(connection, self.stats.to_dict())
+
+    def _reset_stats(self, request: Request, connection: Connection) -> None:
+        self.stats.reset()
+        _respond(connection, {})
+
+    def _replace_script(self, request: Request, connection: Connection) -> None:
+        try:
+            self.use(from_json(request.body))
+        except BadScript as exc:
+            _refuse(connection, 400, str(exc))
+        else:
+            _respond(connection, {})
+
+    def _release(self, request: Request, connection: Connection) -> None:
+        """Let every held request go; later ones wait for the next release."""
+        self._gate.set()
+        self._gate = asyncio.Event()
+        _respond(connection, {})
+
+
+def _json_object(data: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _respond(connection: Connection, value: object) -> None:
+    connection.respond(200, json.dumps(value).encode())
+
+
+def _refuse(connection: Connection, status: int, message: str, param: str | None = None) -> None:
+    refusal = answers.refuse(status, message, param=param)
+    connection.respond(refusal.status, refusal.body, refusal.content_type)

@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from gateway.answering import Task
+from gateway.errors import EngineFailure, EngineNotReady, EngineTimeout, InvalidRequest
+from gateway.fanout import Batch, Fanout, Outcome
+from gateway.metrics import Metrics
+from gateway.service import Service
+from tests.fakes import script
+from tests.fakes.running import FakeEngine
+from tests.fakes.script import Rule, Script
+from tests.gateway.serving import metric, running_service, settings_for, tasks_of
+
+pytestmark = pytest.mark.anyio
+OwnEngine = Callable[[Script], FakeEngine]
+
+
+def answers_to(prompts: list[str]) -> list[str]:
+    return [f"answer to: {prompt}" for prompt in prompts]
+
+
+async def run(service: Service, prompts: list[str], within_s: float = 15) -> Batch:
+    return await service.fanout.run(tasks_of(prompts), anyio.current_time() + within_s)
+
+
+@asynccontextmanager
+async def warm_service(engine: FakeEngine, **changes: object) -> AsyncIterator[Service]:
+    """Run a service whose warm-up is over and not in the engine's stats."""
+    async with running_service(settings_for(engine.url, **changes)) as service:
+        await engine.reset_stats()
+        yield service
+
+
+@pytest.mark.parametrize("count", [358, 2000])
+async def test_batch_keeps_order_under_random_delays(engine: FakeEngine, count: int) -> None:
+    prompts = [f"question {index}" for index in range(count)]
+    async with warm_service(engine, batch_concurrency=64) as service:
+        await engine.set_script([Rule(script.Delay(0.0, 0.02))])
+        batch = await run(service, prompts)
+    assert batch.answers == answers_to(prompts)
+    assert batch.count(Outcome.WHOLE) == count
+    stats = await engine.stats()
+    assert stats.peak_running <= 64
+    assert set(stats.by_prompt.values()) == {1}
+
+
+async def test_peak_in_flight_is_the_concurrency_over_two_batches(engine: FakeEngine) -> None:
+    first = [f"first {index}" for index in range(20)]
+    second = [f"second {index}" for index in range(20)]
+    batches: dict[str, Batch] = {}
+    async with warm_service(engine, batch_concurrency=8) as service:
+        await engine.set_script([Rule(script.Hold())])
+
+        async def collect(name: str, prompts: list[str]) -> None:
+            batches[name] = await run(service, prompts)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect, "first", first)
+            await engine.wait_until(lambda stats: stats.running == 8)
+            group.start_soon(collect, "second", second)
+            for answered in range(0, 40, 8):
+                goal = answered + 8
+                await engine.wait_until(lambda stats, goal=goal: stats.requests == goal)  # type: ignore[misc]
+                assert metric(service.metrics, "evalgate_prompts_in_flight") == 8
+                await engine.release()
+    assert batches["first"].answers == answers_to(first)
+    assert batches["second"].answers == answers_to(second)
+    assert (await engine.stats()).peak_running == 8
+
+
+async def test_second_batch_gets_its_share_while_the_first_runs(engine: FakeEngine) -> None:
+    async with warm_service(engine, batch_concurrency=4) as service:
+        await engine.set_script([Rule(script.Delay(0.01))])
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, service, [f"long {index}" for index in range(200)])
+            await engine.wait_until(lambda stats: stats.running == 4)
+            batch = await run(service, ["short"])
+            assert batch.answers == ["answer to: short"]
+            assert (await engine.stats()).requests < 50, "it did not wait for the long one"
+            group.cancel_scope.cancel()
+
+
+async def test_cancelled_batches_give_their_places_back(engine: FakeEngine) -> None:
+    async with warm_service(engine, batch_concurrency=8) as service:
+        await engine.set_script([Rule(script.Stall(), match="stall")])
+        for _ in range(5):
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(run, service, ["stall"] * 20)
+                    group.start_soon(run, service, ["stall"] * 20)
+                    await engine.wait_until(lambda stats: stats.running == 8)
+                    scope.cancel()
+            await engine.wait_until(lambda stats: stats.running == 0)
+        await engine.set_script([Rule(script.Hold())])
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, service, [f"question {index}" for index in range(8)])
+            await engine.wait_until(lambda stats: stats.running == 8)
+            await engine.release()
+
+
+async def test_blank_prompts_are_answered_without_a_call(engine: FakeEngine) -> None:
+    async with warm_service(engine) as service:
+        batch = await run(service, ["", "question", " \n\t", "　"])
+        assert batch.answers == ["", "answer to: question", "", ""]
+        assert metric(service.metrics, "evalgate_answers_total", outcome="blank") == 3
+        assert metric(service.metrics, "evalgate_answers_total", outcome="whole") == 1
+    assert (await engine.stats()).by_prompt == {"question": 1}
+
+
+async def test_empty_batch_is_over_at_once(engine: FakeEngine) -> None:
+    async with warm_service(engine) as service:
+        batch = await run(service, [])
+    batch.raise_if_nothing()
+    assert batch.answers == []
+
+
+async def test_failing_prompt_fails_only_itself(engine: FakeEngine) -> None:
+    prompts = [f"question {index}" for index in range(30)]
+    prompts[7], prompts[13], prompts[29] = "garbage", "refused", "null"
+    async with warm_service(engine) as service:
+        await engine.set_script(
+            [
+                Rule(script.Garbage(), match="garbage"),
+                Rule(script.Status(400, "bad"), match="refused"),
+                Rule(script.NullContent(), match="null"),
+            ]
+        )
+        batch = await run(service, prompts)
+        assert metric(service.metrics, "evalgate_prompt_errors_total", type="EngineFailure") == 2
+        assert metric(service.metrics, "evalgate_prompt_errors_total", type="InvalidRequest") == 1
+    batch.raise_if_nothing()
+    expected = answers_to(prompts)
+    expected[7] = expected[13] = expected[29] = ""
+    assert batch.answers == expected
+    assert set(batch.errors) == {7, 13, 29}
+
+
+async def test_deadline_returns_whole_answers_and_cancels_the_rest(engine: FakeEngine) -> None:
+    prompts = [("stall" if index % 3 == 0 else "question") + f" {index}" for index in range(24)]
+    async with warm_service(engine, batch_concurrency=16) as service:
+        await engine.set_script([Rule(script.Stall(), match="stall")])
+        started = anyio.current_time()
+        batch = await run(service, prompts, within_s=1.0)
+        assert 1.0 <= anyio.current_time() - started < 2.0
+        assert metric(service.metrics, "evalgate_answers_total", outcome="unfinished") == 8
+        assert metric(service.metrics, "evalgate_prompts_in_flight") == 0
+    batch.raise_if_nothing()
+    assert batch.answers == [
+        "" if "stall" in prompt else f"answer to: {prompt}" for prompt in prompts
+    ]
+    stats = await engine.wait_until(lambda stats: stats.running == 0)
+    assert stats.cancelled == 8
+
+
+async def test_deadline_before_any_answer_is_a_timeout(engine: FakeEngine) -> None:
+    async with warm_service(engine) as service:
+        await engine.set_script([Rule(script.Stall())])
+        batch = await run(service, ["one", "two"], within_s=0.2)
+    with pytest.raises(EngineTimeout, match="2 prompts") as raised:
+        batch.raise_if_nothing()
+    assert raised.value.status == 504
+
+
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [
+        (script.Status(400, "no"), InvalidRequest),
+        (script.Garbage(), EngineFailure),
+        (script.Close("mid_body"), EngineNotReady),
+    ],
+)
+async def test_batch_of_failures_raises_their_error(
+    engine: FakeEngine, action: script.Action, error: type[Exception]
+) -> None:
+    async with warm_service(engine) as service:
+        await engine.set_script([Rule(action)])
+        batch = await run(service, ["", "one", "two"])
+    with pytest.raises(error):
+        batch.raise_if_nothing()
+
+
+async def test_engine_killed_in_mid_batch_costs_no_answer(own_engine: OwnEngine) -> None:
+    early = [f"early {index}" for index in range(40)]
+    late = [f"late {index}" for index in range(40)]
+    prompts = early + late
+    engine = own_engine(Script())
+    async with warm_service(engine, batch_concurrency=16) as service:
+        await engine.set_script([Rule(script.Hold(), match="late")])
+        batches: list[Batch] = []
+
+        async def collect() -> None:
+            batches.append(await run(service, prompts))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect)
+            seen = await engine.wait_until(lambda stats: stats.running == 16)
+            assert all(seen.by_prompt[prompt] == 1 for prompt in early)
+            engine.kill()
+            await anyio.to_thread.run_sync(engine.start_again)
+        [batch] = batches
+        assert batch.answers == answers_to(prompts)
+        assert metric(service.metrics, "evalgate_prompts_requeued_total") == 16
+        assert service.readiness.losses == 1
+    after = await engine.stats()
+    assert {name: after.by_prompt.get(name, 0) for name in prompts} == {
+        **dict.fromkeys(early, 0),
+        **dict.fromkeys(late, 1),
+    }
+
+
+async def test_engine_killed_again_and_again_costs_no_answer(own_engine: OwnEngine) -> None:
+    prompts = [f"question {index}" for index in range(60)]
+    engine = own_engine(Script())
+    async with warm_service(engine, batch_concurrency=8) as service:
+        batches: list[Batch] = []
+
+        async def collect() -> None:
+            batches.append(await run(service, prompts))
+
+        slow = Script(rules=[Rule(script.Hold(), match="question")])
+        await engine.set_script(slow)
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect)
+            for _ in range(3):
+                await engine.wait_until(lambda stats: stats.running == 8)
+                await engine.release()
+                await engine.wait_until(lambda stats: stats.running == 8)
+                engine.kill()
+                await anyio.to_thread.run_sync(engine.start_again, slow)
+            await engine.wait_until(lambda stats: stats.running == 8)
+            await engine.set_script(Script())
+            await engine.release()
+        [batch] = batches
+    assert batch.answers == answers_to(prompts)
+
+
+async def test_engine_gone_for_good_ends_at_the_deadline(own_engine: OwnEngine) -> None:
+    engine = own_engine(Script())
+    async with warm_service(engine) as service:
+        engine.kill()
+        batch = await run(service, ["one", "two"], within_s=0.5)
+        assert batch.count(Outcome.UNFINISHED) == 2
+    with pytest.raises(EngineTimeout):
+        batch.raise_if_nothing()
+
+
+@pytest.mark.parametrize("action", [script.Reset("before"), script.Reset("mid_body")])
+async def test_poisonous_prompt_fails_after_its_attempts_and_alone(
+    engine: FakeEngine, action: script.Reset
+) -> None:
+    prompts = [f"question {index}" for index in range(40)]
+    prompts[5] = "poison"
+    async with warm_service(engine, max_engine_attempts=3) as service:
+        await engine.set_script([Rule(action, match="poison")])
+        batch = await run(service, prompts)
+        assert metric(service.metrics, "evalgate_prompts_requeued_total") == 2
+        assert service.readiness.losses == 0, "the engine's health was good all the time"
+    expected = answers_to(prompts)
+    expected[5] = ""
+    assert batch.answers == expected
+    assert set(batch.errors) == {5} and isinstance(batch.errors[5], EngineNotReady)
+    by_prompt = (await engine.stats()).by_prompt
+    # Each attempt that met no answer at all is made twice: see Engine.complete.
+    assert by_prompt.pop("poison") == (3 if action.when == "mid_body" else 6)
+    assert set(by_prompt.values()) == {1}
+
+
+async def test_prompts_wait_for_a_warm_engine(engine: FakeEngine) -> None:
+    await engine.set_script(Script(health="503"))
+    async with running_service(settings_for(engine.url), is_warm=False) as service:
+        batches: list[Batch] = []
+
+        async def collect() -> None:
+            batches.append(await run(service, ["question"]))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect)
+            await anyio.wait_all_tasks_blocked()
+            assert (await engine.stats()).requests == 0
+            await engine.set_script(Script())
+        assert batches[0].answers == ["answer to: question"]
+        assert metric(service.metrics, "evalgate_prompts_requeued_total") == 0
+
+
+async def test_hasten_brings_running_and_later_deadlines_forward(engine: FakeEngine) -> None:
+    async with warm_service(engine) as service:
+        await engine.set_script([Rule(script.Stall(), match="stall")])
+        batches: list[Batch] = []
+
+        async def collect() -> None:
+            batches.append(await run(service, ["stall", "question"], within_s=60))
+
+        started = anyio.current_time()
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect)
+            await engine.wait_until(lambda stats: stats.requests == 2)
+            service.fanout.hasten(anyio.current_time() + 0.2)
+        batches.append(await run(service, ["stall", "question"], within_s=60))
+        assert anyio.current_time() - started < 5
+    assert batches[0].answers == ["", "answer to: question"]
+    assert batches[1].outcomes == [Outcome.UNFINISHED, Outcome.UNFINISHED]
+
+
+async def test_hasten_never_puts_a_deadline_off(engine: FakeEngine) -> None:
+    async with warm_service(engine) as service:
+        await engine.set_script([Rule(script.Stall())])
+        service.fanout.hasten(anyio.current_time() + 60)
+        with anyio.fail_after(5):
+            batch = await run(service, ["stall"], within_s=0.1)
+    assert batch.outcomes == [Outcome.UNFINISHED]
+
+
+@dataclass
+class Door:
+    """A gate that the test opens and closes; it counts who found the engine gone."""
+
+    is_open: anyio.Event = field(default_factory=anyio.Event)
+    suspicions: int = 0
+
+    async def wait_until_ready(self) -> None:
+        await self.is_open.wait()
+
+    def suspect(self) -> None:
+        self.suspicions += 1
+
+
+def fanout_of(
+    answer: Callable[[Task], Awaitable[str]], door: Door, *, concurrency: int = 4
+) -> Fanout:
+    return Fanout(answer, door, Metrics(), concurrency=concurrency, max_attempts=3)
+
+
+async def test_lost_prompt_goes_first_again() -> None:
+    """It is the oldest, and a batch's last answers decide when it is done."""
+    asked: list[str] = []
+
+    async def answer(task: Task) -> str:
+        asked.append(task.prompt)
+        if asked == ["a"]:
+            raise EngineNotReady("gone")
+        return task.prompt.upper()
+
+    door = Door()
+    door.is_open.set()
+    fanout = fanout_of(answer, door, concurrency=1)
+    batch = await fanout.run(tasks_of(["a", "b", "c"]), anyio.current_time() + 5)
+    assert asked == ["a", "a", "b", "c"]
+    assert batch.answers == ["A", "B", "C"]
+    assert door.suspicions == 1
+
+
+async def test_closed_gate_keeps_every_prompt_back_until_the_deadline() -> None:
+    async def answer(task: Task) -> str:
+        raise AssertionError("asked through a closed gate")
+
+    fanout = fanout_of(answer, Door())
+    batch = await fanout.run(tasks_of(["a", "", "b"]), anyio.current_time() + 0.05)
+    assert batch.outcomes == [Outcome.UNFINISHED, Outcome.BLANK, Outcome.UNFINISHED]
+
+
+async def test_defect_in_an_answer_ends_the_batch_loudly() -> None:
+    async def answer(task: Task) -> str:
+        raise ZeroDivisionError(task.prompt)
+
+    door = Door()
+    door.is_open.set()
+    with pytest.raises(BaseException) as raised:
+        await fanout_of(answer, door).run(tasks_of(["a"]), anyio.current_time() + 5)
+    assert "ZeroDivisionError" in repr(raised.value)
+
+
+async def test_workers_of_one_batch_share_its_last_prompts() -> None:
+    """More workers than prompts are left when the gate opens: none takes from an empty queue."""
+    door = Door()
+    counter = itertools.count()
+
+    async def answer(task: Task) -> str:
+        return str(next(counter))
+
+    fanout = fanout_of(answer, door, concurrency=2)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(fanout.run, tasks_of(["a", "b", "c"]), anyio.current_time() + 5)
+        await anyio.wait_all_tasks_blocked()
+        door.is_open.set()
+    assert next(counter) == 9

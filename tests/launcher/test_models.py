@@ -1,0 +1,248 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher import models
+from launcher.errors import CannotStart, LauncherError
+from tests.fakes.hub import Hub
+from tests.fakes.model_files import WEIGHTS, model_files, sharded_files
+
+MODEL_ID = "someone/tiny-model"
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    files = [file for file in path.rglob("*") if file.is_file() and file.name != models.STAMP_NAME]
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An impatient client with a home folder of its own, no credentials and no proxy.
+
+    The client reads all of that once, when it is imported, which is before the first test.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("MODELSCOPE_") or name.lower().endswith("_proxy"):
+                patch.delenv(name)
+        path = tmp_path_factory.mktemp("home")
+        patch.setenv("HOME", str(path))
+        patch.setenv("MODELSCOPE_DOWNLOAD_MAX_RETRIES", "1")
+        patch.setenv("MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS", "1")
+        patch.setenv("TQDM_MININTERVAL", "10")
+        import modelscope.hub.snapshot_download  # noqa: F401
+
+        yield path
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub(MODEL_ID, model_files()) as running:
+        yield running
+
+
+def fetch(
+    hub: Hub,
+    root: Path,
+    *,
+    model_id: str = MODEL_ID,
+    revision: str | None = None,
+    token: str | None = None,
+) -> Path:
+    return models.fetch(model_id, revision, root, token, hub.url)
+
+
+def test_fetch_brings_every_file_and_shows_progress(
+    hub: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = fetch(hub, tmp_path)
+    assert path == tmp_path / "someone" / "tiny-model"
+    assert contents(path) == hub.files
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "4/4" in err
+
+
+def test_fetch_of_a_complete_folder_asks_the_hub_nothing(hub: Hub, tmp_path: Path) -> None:
+    path = fetch(hub, tmp_path)
+    hub.requests.clear()
+    assert fetch(hub, tmp_path, revision="master") == path
+    assert hub.requests == []
+
+
+def test_fetch_replaces_a_file_that_was_lost_or_damaged_after_the_download(
+    hub: Hub, tmp_path: Path
+) -> None:
+    path = fetch(hub, tmp_path)
+    (path / "config.json").unlink()
+    (path / WEIGHTS).write_bytes(b"damaged")
+    hub.requests.clear()
+    fetch(hub, tmp_path)
+    assert contents(path) == hub.files
+    assert not hub.downloads("tokenizer.json")
+
+
+def test_a_cut_download_goes_on_within_the_same_call(hub: Hub, tmp_path: Path) -> None:
+    hub.cuts = {WEIGHTS: [1_000_000]}
+    path = fetch(hub, tmp_path)
+    assert contents(path) == hub.files
+    first, second = hub.downloads(WEIGHTS)
+    assert "range" not in first.headers
+    assert second.headers["range"] == "bytes=1000000-"
+
+
+def test_an_interrupted_download_goes_on_in_the_next_call(hub: Hub, tmp_path: Path) -> None:
+    hub.cuts = {WEIGHTS: [1_000_000, 500_000]}
+    with pytest.raises(LauncherError, match=f"connection to {hub.url} failed") as failure:
+        fetch(hub, tmp_path)
+    assert failure.value.exit_code == 1
+    assert WEIGHTS in str(failure.value)
+    hub.requests.clear()
+    path = fetch(hub, tmp_path)
+    assert contents(path) == hub.files
+    assert [asked.headers["range"] for asked in hub.downloads(WEIGHTS)] == ["bytes=1500000-"]
+
+
+def test_another_revision_leaves_no_weights_of_the_first(hub: Hub, tmp_path: Path) -> None:
+    """A stale index made the engine load the old revision's shards."""
+    hub.revisions = ("master", "v2")
+    hub.files = sharded_files()
+    fetch(hub, tmp_path)
+    hub.files = model_files()
+    path = fetch(hub, tmp_path, revision="v2")
+    assert contents(path) == hub.files
+    asked = [request.query["Revision"] for request in hub.downloads(WEIGHTS)]
+    assert asked == ["v2"]
+
+
+def test_an_interrupted_revision_leaves_no_weights_to_another(hub: Hub, tmp_path: Path) -> None:
+    hub.revisions = ("master", "v2")
+    hub.files = sharded_files()
+    hub.gone = {"tokenizer.json"}
+    with pytest.raises(LauncherError):
+        fetch(hub, tmp_path)
+    hub.files, hub.gone = model_files(), set()
+    assert contents(fetch(hub, tmp_path, revision="v2")) == hub.files
+
+
+@pytest.mark.parametrize(
+    "model_id", ["", "name", "a/b/c", "../etc/passwd", "a/..", "a/b..c", "a b/c", "/a", "模型/a"]
+)
+def test_a_model_id_of_another_shape_is_refused(model_id: str, hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="MODEL_ID .* must be owner/name"):
+        fetch(hub, tmp_path, model_id=model_id)
+    assert hub.requests == []
+
+
+def test_an_unknown_model_is_named(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=r"has no someone/other \(master\).* needs a token"):
+        fetch(hub, tmp_path, model_id="someone/other")
+
+
+def test_an_unknown_revision_is_named(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=r"\(v9\), or it is private and MODELSCOPE_API_TOKEN may"):
+        fetch(hub, tmp_path, revision="v9", token="secret-token")
+
+
+def test_a_good_token_opens_the_model_and_is_written_nowhere(
+    hub: Hub, tmp_path: Path, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hub.token = "secret-token"
+    fetch(hub, tmp_path, token="secret-token")
+    written = contents(tmp_path) | contents(home)
+    assert not [name for name, data in written.items() if b"secret-token" in data]
+    assert "secret-token" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_is_said_but_not_shown(status: int, hub: Hub, tmp_path: Path) -> None:
+    hub.token, hub.refusal = "secret-token", status
+    with pytest.raises(CannotStart, match="refused MODELSCOPE_API_TOKEN") as failure:
+        fetch(hub, tmp_path, token="bad-token")
+    assert failure.value.exit_code == 3
+    assert "bad-token" not in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert failure.value.__cause__ is not None
+
+
+def test_a_missing_token_is_asked_for(hub: Hub, tmp_path: Path) -> None:
+    hub.token = "secret-token"
+    with pytest.raises(CannotStart, match="wants a MODELSCOPE_API_TOKEN"):
+        fetch(hub, tmp_path)
+
+
+def test_a_hub_that_repeats_the_token_does_not_get_it_printed(hub: Hub, tmp_path: Path) -> None:
+    hub.token = "secret-token"
+    hub.refusal = 403
+    with pytest.raises(CannotStart, match=r"for .*: .*\*\*\*"):
+        fetch(hub, tmp_path, token="token")  # the refusal reads "token refused"
+
+
+def test_a_request_the_hub_rejects_cannot_start(hub: Hub, tmp_path: Path) -> None:
+    hub.token, hub.refusal = "secret-token", 400
+    with pytest.raises(CannotStart, match=r"does not accept someone/tiny-model \(master\)"):
+        fetch(hub, tmp_path)
+
+
+def test_an_unreachable_hub_is_named(tmp_path: Path) -> None:
+    with Hub(MODEL_ID, {}) as hub:
+        gone = hub.url
+    with pytest.raises(LauncherError, match=f"connection to {gone} failed") as failure:
+        models.fetch(MODEL_ID, None, tmp_path, None, gone)
+    assert failure.value.exit_code == 1
+    assert "\n" not in str(failure.value)
+
+
+def test_an_answer_that_is_not_the_hub_s_is_one_line(hub: Hub, tmp_path: Path) -> None:
+    hub.listing_body = b"<html>log in to this network</html>"
+    with pytest.raises(LauncherError, match=f"could not fetch .* from {hub.url}") as failure:
+        fetch(hub, tmp_path)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_wrong_hash_is_an_integrity_error(hub: Hub, tmp_path: Path) -> None:
+    hub.wrong_sha256 = {"tokenizer.json"}
+    with pytest.raises(LauncherError, match="came damaged from .*tokenizer.json") as failure:
+        fetch(hub, tmp_path)
+    assert failure.value.exit_code == 1
+    assert not (tmp_path / MODEL_ID / "tokenizer.json").exists()
+
+
+def test_a_wrong_size_is_an_integrity_error(hub: Hub, tmp_path: Path) -> None:
+    hub.wrong_size = {"tokenizer.json"}
+    with pytest.raises(LauncherError, match="came damaged from .*tokenizer.json"):
+        fetch(hub, tmp_path)
+
+
+def test_what_no_retry_cures_is_told_before_what_one_might(hub: Hub, tmp_path: Path) -> None:
+    hub.cuts = {WEIGHTS: [10, 10]}
+    hub.gone = {"tokenizer.json"}
+    with pytest.raises(CannotStart, match="tokenizer.json: "):
+        fetch(hub, tmp_path)
+
+
+def test_a_full_disk_is_said(hub: Hub, tmp_path: Path) -> None:
+    partial = tmp_path / MODEL_ID / f"{WEIGHTS}.incomplete"  # the client's name for it
+    partial.parent.mkdir(parents=True)
+    partial.symlink_to("/dev/full")
+    with pytest.raises(LauncherError, match="no space left for .*model.safetensors") as failure:
+        fetch(hub, tmp_path)
+    assert failure.value.exit_code == 1
+
+
+def test_a_model_without_weights_is_fetched_and_refused(hub: Hub, tmp_path: Path) -> None:
+    del hub.files[WEIGHTS]
+    with pytest.raises(CannotStart, match="no weights"):
+        fetch(hub, tmp_path)
+    hub.requests.clear()
+    with pytest.raises(CannotStart, match="no weights"):
+        fetch(hub, tmp_path)
+    assert hub.requests  # what was refused is not taken for complete
+
+
+def test_a_folder_that_cannot_be_written_is_named(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "someone").write_text("a file where the owner's folder belongs")
+    with pytest.raises(LauncherError, match=f"could not fetch .* into {tmp_path}"):
+        fetch(hub, tmp_path)
