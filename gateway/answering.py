@@ -89,7 +89,7 @@ def fitting_budget(tokens: int, context_tokens: int, budget_tokens: int) -> int:
     if not context_tokens:
         return budget_tokens
     room = context_tokens - tokens if tokens else 0
-    return min(budget_tokens, max(room, context_tokens // 2))
+    return min(budget_tokens, max(room, context_tokens // 2, 1))
 
 
 def fitting_chars(chars: int, tokens: int, context_tokens: int, budget_tokens: int) -> int:

@@ -51,6 +51,9 @@ class Completion:
 
 class _Message(msgspec.Struct):
     content: str | None = None
+    # Where newer and older engines with a reasoning parser put the thinking.
+    reasoning: str | None = None
+    reasoning_content: str | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -117,6 +120,8 @@ class RequestEncoder:
 def decode(body: bytes) -> Completion:
     """Decode a chat completion; reasoning fields beside the content are left out.
 
+    A budget that ended inside the thinking leaves no content: then the reasoning is the text, as
+    an unclosed think block is where the engine does not part the two.
     Raises EngineFailure when the body is not a completion, so that no garbage becomes an answer.
     """
     try:
@@ -126,11 +131,13 @@ def decode(body: bytes) -> Completion:
     if not response.choices:
         raise EngineFailure("the engine's answer holds no choices")
     choice = response.choices[0]
-    if choice.message.content is None:
+    message = choice.message
+    text = message.content or message.reasoning or message.reasoning_content or message.content
+    if text is None:
         raise EngineFailure("the engine's answer has null content")
     usage = response.usage or _Usage()
     return Completion(
-        text=choice.message.content,
+        text=text,
         finish_reason=choice.finish_reason or "",
         prompt_tokens=usage.prompt_tokens or 0,
         completion_tokens=usage.completion_tokens or 0,

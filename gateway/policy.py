@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gateway.sampling import RANGES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,13 +57,21 @@ class Rule(BaseModel):
     name: str
     keywords: tuple[str, ...] = ()
     patterns: tuple[re.Pattern[str], ...] = ()
-    max_new_tokens: int | None = Field(None, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1, le=int(RANGES["max_new_tokens"].high))
     answer: AnswerRules | None = None
 
     @field_validator("keywords")
     @classmethod
     def _fold_case(cls, keywords: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in keywords:
+            raise ValueError("an empty keyword would match every prompt")
         return tuple(keyword.casefold() for keyword in keywords)
+
+    @model_validator(mode="after")
+    def _has_matcher(self) -> Rule:
+        if not self.keywords and not self.patterns:
+            raise ValueError("a rule needs keywords or patterns: it would match no prompt")
+        return self
 
     def matches(self, prompt: str) -> bool:
         """Tell whether any keyword (whatever its case) or any pattern is found in the prompt."""

@@ -165,15 +165,13 @@ class Settings(BaseSettings):
                 raise ValueError(f'what starts with "[" must be a JSON list: {exc}') from exc
         return tuple(part for part in value.split("|") if part)
 
-    @field_validator("system_prompt", "stop_strings", "served_model_name", "engine_api_key")
+    @field_validator("system_prompt", "engine_api_key", mode="before")
     @classmethod
     def _check_utf8(cls, value: Any) -> Any:
-        # The environment passes broken UTF-8 on as lone surrogates; every request would fail.
-        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
-        try:
-            "".join(secret or "").encode()
-        except UnicodeEncodeError:
-            raise ValueError("must be text in UTF-8") from None
+        # The environment passes broken UTF-8 on as lone surrogates: no request could be encoded.
+        # A string with a constraint of its own is checked by pydantic.
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("must be text in UTF-8")
         return value
 
     @property

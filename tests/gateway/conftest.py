@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+
 from gateway.settings import Settings
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Script

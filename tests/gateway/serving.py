@@ -23,6 +23,8 @@ from typing import Any
 import anyio
 import httpx
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+
 from gateway.__main__ import bind
 from gateway.answering import Task
 from gateway.app import create_app
@@ -30,7 +32,6 @@ from gateway.metrics import Metrics
 from gateway.sampling import Sampling
 from gateway.service import Service
 from gateway.settings import Settings
-from prometheus_client.parser import text_string_to_metric_families
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE_S = 20.0
@@ -85,7 +86,7 @@ def metric(metrics: Metrics, name: str, **labels: str) -> float:
 
 async def wait_until(is_so: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
     with anyio.fail_after(deadline_s):
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110
             await anyio.sleep(POLL_S)
 
 
@@ -128,7 +129,7 @@ class Gateway:
     async def wait_for_phase(self, phase: str, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
         """Wait until /info tells the phase; return what it tells."""
         with anyio.fail_after(deadline_s):
-            while (told := await self.info())["phase"] != phase:
+            while (told := await self.info())["phase"] != phase:  # noqa: ASYNC110
                 await anyio.sleep(POLL_S)
         return told
 
@@ -137,7 +138,7 @@ class Gateway:
 
     async def wait_for_sample(self, name: str, value: float, **labels: str) -> None:
         with anyio.fail_after(DEADLINE_S):
-            while await self.sample(name, **labels) != value:
+            while await self.sample(name, **labels) != value:  # noqa: ASYNC110
                 await anyio.sleep(POLL_S)
 
 

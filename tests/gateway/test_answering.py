@@ -7,14 +7,15 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gateway.answering import Answerer, Task, fitting_budget, fitting_chars, shorten
 from gateway.completion import RequestEncoder
 from gateway.engine import Engine
 from gateway.errors import EngineFailure, PromptTooLong
 from gateway.metrics import Metrics
 from gateway.policy import AnswerRules, Policy, Rule
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Script

@@ -8,13 +8,14 @@ import anyio
 import anyio.to_thread
 import httpx
 import pytest
+
 from gateway.app import create_app
 from gateway.policy import PolicyError
 from gateway.settings import SettingsError
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule, Script
-from tests.gateway.serving import Gateway, serving, settings_for
+from tests.gateway.serving import Gateway, serving, settings_for, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -171,9 +172,7 @@ async def test_on_ready_is_called_once(own_engine: Any) -> None:
     engine = own_engine(Script())
     app = create_app(settings_for(engine.url), on_ready=lambda: calls.append("ready"))
     async with app.router.lifespan_context(app):
-        with anyio.fail_after(10):
-            while not calls:
-                await anyio.sleep(0.01)
+        await wait_until(lambda: bool(calls))
         engine.kill()
         await anyio.to_thread.run_sync(engine.start_again)
         await engine.wait_until(lambda stats: stats.requests == 9)

@@ -10,13 +10,13 @@ from gateway.contract import PredictRequest
 from gateway.errors import GatewayError, InvalidRequest, RequestTooLarge
 from gateway.sampling import Sampling
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=300)
+STEADY = settings(derandomize=True, deadline=None, max_examples=100)
 DEFAULTS = Sampling(512, 0.0, 1.0, -1, 1.0, 0.0, ())
 MAX_PROMPTS = 5
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
 )
 FIELDS = [
     "max_new_tokens",
@@ -178,9 +178,9 @@ def test_nul_is_a_character_like_any_other() -> None:
     assert parse(rb'{"prompt": "a\u0000b"}').prompts == ["a\0b"]
 
 
-@pytest.mark.parametrize("body", [b"[" * 1_000_000, b'{"prompt": ' * 200_000, b'{"a":[' * 200_000])
-def test_endless_nesting_is_refused(body: bytes) -> None:
-    assert refusal(body) == "the body is not usable JSON: it is nested too deeply"
+@pytest.mark.parametrize("opening", [b"[", b'{"prompt": ', b'{"a":['])
+def test_endless_nesting_is_refused(opening: bytes) -> None:
+    assert refusal(opening * 200_000) == "the body is not usable JSON: it is nested too deeply"
 
 
 @pytest.mark.parametrize("digits", [30, 400, 4_000, 100_000])

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+
 from gateway.completion import Completion, RequestEncoder
 from gateway.engine import MAX_COMPLETION_BYTES, Engine, Health, translate
 from gateway.errors import EngineFailure, EngineNotReady, InvalidRequest, PromptTooLong
@@ -108,9 +109,9 @@ async def test_ignores_proxies_of_the_environment(
         assert await client.health() is Health.UP
 
 
-@pytest.mark.parametrize("break_reused", [{"reset_on_reuse": 300}, {"close_on_reuse": 300}])
+@pytest.mark.parametrize("break_reused", [Script(reset_on_reuse=300), Script(close_on_reuse=300)])
 async def test_answers_when_every_reused_connection_breaks(
-    engine: FakeEngine, break_reused: dict[str, int]
+    engine: FakeEngine, break_reused: Script
 ) -> None:
     """The keep-alive race: 358 idle connections, closed by the engine as requests went out."""
     prompts = [f"question {index}" for index in range(300)]
@@ -120,7 +121,7 @@ async def test_answers_when_every_reused_connection_breaks(
             group.start_soon(ask_at_once, client, prompts)
             await engine.wait_until(lambda stats: stats.running == 300)
             await engine.release()
-        await engine.set_script(Script(**break_reused))
+        await engine.set_script(break_reused)
         await engine.reset_stats()
         answers = await ask_at_once(client, prompts)
     assert answers == {prompt: f"answer to: {prompt}" for prompt in prompts}
@@ -310,12 +311,14 @@ async def test_health_of_what_speaks_no_http_is_down() -> None:
 async def test_health_needs_no_connection_of_the_batch(engine: FakeEngine) -> None:
     await engine.set_script([Rule(script.Hold())])
     prompts = [f"question {index}" for index in range(4)]
-    async with client_of(engine.url, max_connections=4) as client:
-        async with anyio.create_task_group() as group:
-            group.start_soon(ask_at_once, client, prompts)
-            await engine.wait_until(lambda stats: stats.running == 4)
-            assert await client.health() is Health.UP
-            await engine.release()
+    async with (
+        client_of(engine.url, max_connections=4) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(ask_at_once, client, prompts)
+        await engine.wait_until(lambda stats: stats.running == 4)
+        assert await client.health() is Health.UP
+        await engine.release()
 
 
 async def test_cancelled_call_is_cancelled_at_the_engine(engine: FakeEngine) -> None:
@@ -337,9 +340,9 @@ async def test_tells_context_and_token_counts(engine: FakeEngine) -> None:
 
 
 async def test_tells_the_version() -> None:
-    async with saying({"/version": reply_of(b'{"version": "0.32.0"}')}) as url:
-        async with client_of(url) as client:
-            assert await client.version() == "0.32.0"
+    reply = reply_of(b'{"version": "0.32.0"}')
+    async with saying({"/version": reply}) as url, client_of(url) as client:
+        assert await client.version() == "0.32.0"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
+
 from gateway.answering import Task
 from gateway.errors import EngineFailure, EngineNotReady, EngineTimeout, InvalidRequest
 from gateway.fanout import Batch, Fanout, Outcome

@@ -14,6 +14,7 @@ import anyio.to_thread
 import httpx
 import psutil
 import pytest
+
 from gateway.__main__ import PortTaken, bind
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
@@ -90,7 +91,7 @@ async def test_raises_its_open_file_limit_and_ends_quickly_by_sigterm(engine: Fa
 
 def open_file_limits(pid: int) -> tuple[int, int]:
     """Return the soft and the hard limit of a process."""
-    return psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)  # type: ignore[no-any-return]
+    return psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)
 
 
 async def test_sigterm_lets_a_batch_finish_inside_the_grace_period(engine: FakeEngine) -> None:

@@ -4,9 +4,10 @@ import string
 
 import anyio
 import pytest
+from starlette.types import Receive, Scope, Send
+
 from gateway.metrics import Metrics
 from gateway.observe import Observe
-from starlette.types import Receive, Scope, Send
 from tests.fakes.running import FakeEngine
 from tests.gateway.serving import Gateway, serving, settings_for
 

@@ -8,13 +8,15 @@ import aiohttp
 import anyio
 import httpx
 import pytest
+
 from gateway.settings import Settings
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule, Script
-from tests.gateway.serving import Gateway, free_port, serving, settings_for
+from tests.gateway.serving import Gateway, free_port, serving, settings_for, wait_until
 
 pytestmark = pytest.mark.anyio
+ODD = '什么是warp？🚀 "quoted" \\ \u2028 \0'
 OwnEngine = Callable[[Script], FakeEngine]
 
 
@@ -38,9 +40,9 @@ def error_of(response: httpx.Response) -> tuple[int, str, str]:
         ("", ""),
         ("  \n", ""),
         (["", "a", "　"], ["", "answer to: a", ""]),
-        ("什么是warp？🚀 \"quoted\" \\ \u2028 \0", "answer to: 什么是warp？🚀 \"quoted\" \\ \u2028 \0"),
+        (ODD, f"answer to: {ODD}"),
     ],
-)  # fmt: skip
+)
 async def test_answers_in_the_shape_of_the_question(
     calm_gateway: Gateway, prompt: Any, response: Any
 ) -> None:
@@ -299,9 +301,7 @@ async def _refused_then_served(settings: Settings, may_warm: anyio.Event) -> Non
     port: list[int] = []
 
     async def knock() -> None:
-        with anyio.fail_after(10):
-            while not port:
-                await anyio.sleep(0.01)
+        await wait_until(lambda: bool(port))
         for _ in range(20):
             with pytest.raises(OSError):
                 await anyio.connect_tcp("127.0.0.1", port[0])

@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+
 from gateway.engine import Health
 from gateway.errors import EngineFailure, EngineNotReady
 from gateway.metrics import Metrics
