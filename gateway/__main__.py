@@ -1,13 +1,16 @@
 """Starts the gateway: settings, open-file limit, socket, uvicorn. It holds no logic.
 
+With --check it only reads the settings, and the files that they name.
 Exit code 3: cannot start as configured; the reason is the one line on standard error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import argparse
 import socket
 import sys
+from collections.abc import Sequence
 
 import uvicorn
 
@@ -22,10 +25,16 @@ CANNOT_START = 3
 CLIENT_KEEPALIVE_S = 75
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Run the gateway until it is told to stop; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m gateway", description="Evalgate's gateway.")
+    parser.add_argument("--check", action="store_true", help="only check the settings")
+    is_check = parser.parse_args(arguments).check
     try:
         settings = load_settings()
+        if is_check:
+            create_app(settings)
+            return 0
         logs.set_up(settings.log_level, settings.log_format)
         raise_file_limit()
         server = _server(settings)
@@ -93,4 +102,4 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -184,7 +184,7 @@ class Engine:
                 if response.status != 200:
                     return None
                 return msgspec.json.decode(await response.read())
-        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError):
+        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError, RecursionError):
             return None
 
 
