@@ -47,7 +47,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        logging.getLogger("gateway").addHandler(errors)
+        logging.getLogger().addHandler(errors)  # uvicorn's too: that is where a traceback goes
         try:
             async with service, anyio.create_task_group() as tasks:
                 tasks.start_soon(service.readiness.run)
@@ -58,7 +58,7 @@ def create_app(
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            logging.getLogger("gateway").removeHandler(errors)
+            logging.getLogger().removeHandler(errors)
 
     views = _Views(service, errors)
     routes = [
@@ -147,10 +147,15 @@ class _Views:
 
 async def _show_gateway_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, GatewayError)
+    if not getattr(request.state, "is_reported", False):  # a batch has its line already
+        _report(request, exc)
+    return _error(request, exc.status, exc.type, str(exc))
+
+
+def _report(request: Request, exc: GatewayError) -> None:
     level = logging.WARNING if exc.status >= 500 else logging.INFO
     fields = {"request_id": request.state.request_id, "type": exc.type, "status": exc.status}
     _log.log(level, "%s", exc, extra={"fields": fields})
-    return _error(request, exc.status, exc.type, str(exc))
 
 
 async def _show_http_error(request: Request, exc: Exception) -> Response:

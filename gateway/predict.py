@@ -41,6 +41,7 @@ class Predict:
             _log.info("client left", extra={"fields": {"request_id": request.state.request_id}})
             return Response(status_code=499)  # nobody reads it; the status is for the metrics
         self._report(batch, request.state.request_id, anyio.current_time() - start)
+        request.state.is_reported = True
         batch.raise_if_nothing()
         return Response(
             contract.encode(batch.answers, asked.is_batch), media_type="application/json"
@@ -71,15 +72,22 @@ class Predict:
             **{outcome.value: batch.count(outcome) for outcome in Outcome},
             "seconds": round(seconds, 3),
         }
-        if batch.errors:
-            fields["first_error"] = str(batch.errors[min(batch.errors)])
         if self._settings.log_prompts:
             fields["exchanges"] = [
                 (task.prompt, answer)
                 for task, answer in zip(batch.tasks, batch.answers, strict=True)
             ]
-        is_whole = batch.count(Outcome.WHOLE) + batch.count(Outcome.BLANK) == len(batch.tasks)
-        _log.log(logging.INFO if is_whole else logging.WARNING, "predict", extra={"fields": fields})
+        level, message = _summary(batch)
+        _log.log(level, message, extra={"fields": fields})
+
+
+def _summary(batch: Batch) -> tuple[int, str]:
+    """Return a batch's log level and message: what kept answers away, when any is missing."""
+    if batch.errors:
+        return logging.WARNING, f"predict: {batch.errors[min(batch.errors)]}"
+    if batch.count(Outcome.UNFINISHED):
+        return logging.WARNING, "predict: the deadline came first"
+    return logging.INFO, "predict"
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from gateway.errors import EngineNotReady, GatewayError
+from gateway.errors import EngineNotReady, EngineTimeout, GatewayError
 
 _log = logging.getLogger("gateway.lifecycle")
 
@@ -39,14 +39,14 @@ async def warm_up(
 
     An engine that batches compiles or allocates for a batch size when it first meets it, so the
     wave is as wide as a real batch. When the budget (seconds) ends, the one success is enough.
-    Raises EngineNotReady when the engine is lost meanwhile or the first does not come in time,
-    and the first completion's own error.
+    Raises EngineNotReady when the engine is lost meanwhile, EngineTimeout when the first does not
+    come in time, and the first completion's own error.
     """
     deadline = anyio.current_time() + budget_s
     with anyio.CancelScope(deadline=deadline) as scope:
         await complete(prompts[0])
     if scope.cancelled_caught:
-        raise EngineNotReady(f"no completion within WARMUP_BUDGET_S ({budget_s:g} s)")
+        raise EngineTimeout(f"no completion within WARMUP_BUDGET_S ({budget_s:g} s)")
     wave = _Wave(complete)
     with anyio.CancelScope(deadline=deadline):
         async with anyio.create_task_group() as group:

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from gateway.errors import EngineFailure, EngineNotReady
+from gateway.errors import EngineFailure, EngineNotReady, EngineTimeout
 from gateway.warmup import BUILT_IN_PROMPTS, load_prompts, warm_up
 
 PATIENCE_S = 30.0
@@ -53,7 +53,7 @@ async def test_an_engine_that_does_not_complete_in_time_is_not_ready() -> None:
     async def never(prompt: str) -> None:
         await anyio.sleep_forever()
 
-    with pytest.raises(EngineNotReady, match=r"no completion within WARMUP_BUDGET_S \(0.05 s\)"):
+    with pytest.raises(EngineTimeout, match=r"no completion within WARMUP_BUDGET_S \(0.05 s\)"):
         await warm_up(never, ("a",), width=4, budget_s=0.05)
 
 
