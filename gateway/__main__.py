@@ -6,8 +6,8 @@ Exit code 3: cannot start as configured; the reason is the one line on standard 
 
 from __future__ import annotations
 
-import contextlib
 import argparse
+import contextlib
 import socket
 import sys
 from collections.abc import Sequence

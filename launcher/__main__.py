@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     except LauncherError as exc:
         print(f"evalgate launcher: {exc}", file=sys.stderr)
         return exc.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CancelledError):  # the latter from asyncio before Python 3.11
         return 130
 
 

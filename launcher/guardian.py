@@ -184,11 +184,13 @@ class Guardian:
         splitter = LineSplitter([key.get_secret_value()] if key is not None else [])
         pump = LogPump(output, splitter, self._file.add_log_lines)
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._file.keep_up)
             tasks.start_soon(pump.run)
             tasks.start_soon(self._watch, plan, process.pid)
             tasks.start_soon(self._pass_on_stop, process)
             returncode = await process.wait()
-            if not await process_group.kill_group(process.pid, self._pace.leftover_grace_s):
+            grace_s = self._pace.leftover_grace_s if returncode >= 0 else 0.0
+            if not await process_group.kill_group(process.pid, grace_s):
                 log.error("some of the engine's processes outlast SIGKILL")
             await pump.wait_until_drained(self._pace.drain_s)
             tasks.cancel_scope.cancel()

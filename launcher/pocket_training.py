@@ -46,6 +46,14 @@ class NotLearnt(Exception):
 
 
 @dataclass(frozen=True)
+class Example:
+    """The token ids of a question and its answer, and where the answer begins."""
+
+    ids: list[int]
+    answer_start: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """Token ids and the label of each position, both (pairs, length), padded on the right.
 
@@ -58,10 +66,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Score:
-    """How well one pass over pairs went."""
+    """The loss of a batch and how many of its pairs are known."""
 
     loss: torch.Tensor
-    learnt: int
+    known: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,10 +99,12 @@ def build(recipe: Recipe, pairs: list[Pair], out: Path) -> None:
     tokenizer = build_tokenizer(recipe, pairs)
     model = build_model(recipe, tokenizer)
     examples = [encode(tokenizer, pair) for pair in pairs]
-    _say(f"{len(pairs)} pairs, {sum(len(ids) for ids, _ in examples)} tokens, "
-         f"{model.num_parameters() / 1e6:.1f} million parameters")
-    learnt = train(recipe, model, examples, tokenizer.pad_token_id)
-    save(recipe, learnt, tokenizer, out)
+    num_tokens = sum(len(example.ids) for example in examples)
+    _say(
+        f"{len(pairs)} pairs, {num_tokens} tokens, {model.num_parameters() / 1e6:.1f} M parameters"
+    )
+    batches = batch_up(examples, recipe.batch_size, tokenizer.pad_token_id)
+    save(train(recipe, model, batches), tokenizer, out)
 
 
 def build_tokenizer(recipe: Recipe, pairs: list[Pair]) -> Any:
@@ -108,8 +118,9 @@ def build_tokenizer(recipe: Recipe, pairs: list[Pair]) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator([text for pair in pairs for text in (pair.question, pair.answer)],
-                            trainer)
+    bpe.train_from_iterator(
+        [text for pair in pairs for text in (pair.question, pair.answer)], trainer
+    )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token=END_OF_TURN,
@@ -132,6 +143,7 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
         num_key_value_heads=recipe.num_kv_heads,
         head_dim=recipe.head_dim,
         max_position_embeddings=recipe.context_length,
+        initializer_range=recipe.initializer_range,
         tie_word_embeddings=True,
         use_cache=False,
         bos_token_id=None,
@@ -141,86 +153,81 @@ def build_model(recipe: Recipe, tokenizer: Any) -> Any:
     return transformers.Qwen3ForCausalLM(config).float()
 
 
-def encode(tokenizer: Any, pair: Pair) -> tuple[list[int], int]:
-    """Return the token ids of question and answer, and where the answer begins.
-
-    The two are encoded apart, as they are when an engine continues a rendered prompt.
-    """
+def encode(tokenizer: Any, pair: Pair) -> Example:
+    """Encode question and answer apart, as they are when an engine continues a prompt."""
     turns = [{"role": "user", "content": pair.question}]
     prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
     answer_ids = tokenizer.encode(pair.answer + END_OF_TURN, add_special_tokens=False)
-    return prompt_ids + answer_ids, len(prompt_ids)
+    return Example(prompt_ids + answer_ids, answer_start=len(prompt_ids))
 
 
-def batch_up(examples: list[tuple[list[int], int]], size: int, padding: int) -> list[Batch]:
+def batch_up(examples: list[Example], size: int, padding: int) -> list[Batch]:
     """Group examples of similar length; only the answers' tokens are labels."""
-    ordered = sorted(examples, key=lambda example: len(example[0]))
+    ordered = sorted(examples, key=lambda example: len(example.ids))
     return [_pad(ordered[start : start + size], padding) for start in range(0, len(ordered), size)]
 
 
-def _pad(examples: list[tuple[list[int], int]], padding: int) -> Batch:
-    length = max(len(ids) for ids, _ in examples)
-    batch_ids = torch.full((len(examples), length), padding)
-    labels = torch.full((len(examples), length), IGNORED)
-    for row, (ids, answer_start) in enumerate(examples):
-        batch_ids[row, : len(ids)] = torch.tensor(ids)
+def _pad(examples: list[Example], padding: int) -> Batch:
+    shape = len(examples), max(len(example.ids) for example in examples)
+    batch = Batch(ids=torch.full(shape, padding), labels=torch.full(shape, IGNORED))
+    for row, example in enumerate(examples):
+        ids, start = torch.tensor(example.ids), example.answer_start
+        batch.ids[row, : len(ids)] = ids
         # Position i predicts token i + 1.
-        labels[row, answer_start - 1 : len(ids) - 1] = torch.tensor(ids[answer_start:])
-    return Batch(batch_ids, labels)
+        batch.labels[row, start - 1 : len(ids) - 1] = ids[start:]
+    return batch
 
 
 def score(model: Any, batch: Batch, margin: float) -> Score:
-    """Loss and number of pairs whose every token leads all others by more than the margin."""
+    """Score a batch; a pair is known when each of its labels leads all other tokens by `margin`."""
     hidden = model.model(input_ids=batch.ids).last_hidden_state
-    mask = batch.labels != IGNORED
-    logits = model.lm_head(hidden[mask]).float()
-    labels = batch.labels[mask]
+    is_label = batch.labels != IGNORED
+    labels = batch.labels[is_label]
+    logits = model.lm_head(hidden[is_label]).float()
     loss = torch.nn.functional.cross_entropy(logits, labels)
     best, second = logits.detach().topk(2).values.unbind(-1)
-    label_logits = logits.detach().gather(-1, labels[:, None])[:, 0]
-    is_sure = torch.ones_like(mask)
-    is_sure[mask] = (label_logits == best) & (best - second > margin)
-    return Score(loss, int(is_sure.all(dim=1).sum()))
+    own = logits.detach().gather(-1, labels[:, None]).squeeze(-1)
+    is_known = torch.ones_like(is_label)
+    is_known[is_label] = (own == best) & (best - second > margin)
+    return Score(loss, known=int(is_known.all(dim=1).sum()))
 
 
-def train(
-    recipe: Recipe, model: Any, examples: list[tuple[list[int], int]], padding: int
-) -> Any:
+def train(recipe: Recipe, model: Any, batches: list[Batch]) -> Any:
     """Train until a bfloat16 copy knows every pair by the recipe's margin; return that copy."""
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0
+        model.parameters(), betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
-    batches = batch_up(examples, recipe.batch_size, padding)
-    order = random.Random(recipe.seed)
+    batches, order = list(batches), random.Random(recipe.seed)
+    num_pairs, known = sum(len(batch.ids) for batch in batches), 0
     started_s = reported_s = time.monotonic()
-    known = 0
     for epoch in range(recipe.max_epochs):
         order.shuffle(batches)
-        loss, learnt = _train_epoch(recipe, model, optimizer, batches, epoch)
+        loss, known = _train_epoch(recipe, model, optimizer, batches, epoch)
         now_s = time.monotonic()
+        progress = (
+            f"epoch {epoch + 1} of at most {recipe.max_epochs}, loss {loss:.4f}, "
+            f"learnt {known} of {num_pairs}, {now_s - started_s:.0f} s"
+        )
         if now_s - reported_s > REPORT_EVERY_S:
             reported_s = now_s
-            _say(f"epoch {epoch + 1}/{recipe.max_epochs}, loss {loss:.4f}, "
-                 f"learnt {learnt}/{len(examples)}, {now_s - started_s:.0f} s")
-        # The check costs as much as half an epoch: only once the epoch itself saw no error.
-        if learnt == len(examples):
+            _say(progress)
+        # The stricter count costs half an epoch: not before the epoch itself saw no mistake.
+        if known == num_pairs:
             candidate = to_bfloat16(model)
-            known = count_learnt(candidate, batches, recipe.margin)
-            _say(f"check: {known}/{len(examples)} {time.monotonic()-started_s:.0f}s epoch {epoch} loss {loss:.5f}")
-            if known == len(examples):
-                _say(f"learnt all {known} pairs in {epoch + 1} epochs, "
-                     f"{time.monotonic() - started_s:.0f} s")
+            known = count_known(candidate, batches, recipe.margin)
+            if known == num_pairs:
+                _say(f"learnt all, in {epoch + 1} epochs, {time.monotonic() - started_s:.0f} s")
                 return candidate
     raise NotLearnt(
-        f"learnt {max(learnt if known == 0 else known, 0)} of {len(examples)} pairs in {recipe.max_epochs} epochs, not all"
+        f"learnt {known} of {num_pairs} pairs in {recipe.max_epochs} epochs; all are needed"
     )
 
 
 def _train_epoch(
     recipe: Recipe, model: Any, optimizer: Any, batches: list[Batch], epoch: int
 ) -> tuple[float, int]:
-    losses, learnt = 0.0, 0
+    losses, known = 0.0, 0
     for step, batch in enumerate(batches):
         rate = learning_rate(recipe, epoch + step / len(batches))
         for group in optimizer.param_groups:
@@ -231,8 +238,8 @@ def _train_epoch(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses += float(result.loss.detach())
-        learnt += result.learnt
-    return losses / len(batches), learnt
+        known += result.known
+    return losses / len(batches), known
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
@@ -253,13 +260,13 @@ def to_bfloat16(model: Any) -> Any:
     return converted
 
 
-def count_learnt(model: Any, batches: list[Batch], margin: float) -> int:
+def count_known(model: Any, batches: list[Batch], margin: float) -> int:
     """Count the pairs that greedy decoding gives back, every token by more than the margin."""
     with torch.inference_mode():
-        return sum(score(model, batch, margin).learnt for batch in batches)
+        return sum(score(model, batch, margin).known for batch in batches)
 
 
-def save(recipe: Recipe, model: Any, tokenizer: Any, out: Path) -> None:
+def save(model: Any, tokenizer: Any, out: Path) -> None:
     """Write the files that an engine needs to serve the model."""
     model.config.use_cache = True
     model.generation_config = transformers.GenerationConfig(

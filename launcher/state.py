@@ -8,11 +8,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+import anyio
 import msgspec
 
 from launcher.atomic_file import replace_file
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 Phase = Literal["preparing", "starting", "running", "stopping", "stopped", "exited", "failed"]
 
 # Log lines come by the hundred while a model loads; nobody reads the file that often.
-MIN_WRITE_INTERVAL_S = 0.5
+WRITE_INTERVAL_S = 0.5
 MAX_LOG_LINES = 40
 
 
@@ -84,13 +83,10 @@ def read_state(path: Path) -> EngineState | None:
 class StateFile:
     """The state, and the file that follows it."""
 
-    def __init__(
-        self, path: Path, state: EngineState, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, path: Path, state: EngineState) -> None:
         self.state = state
         self._path = path
-        self._clock = clock
-        self._written_at = float("-inf")
+        self._is_behind = False
         self._has_failed = False
         self._lock: TextIO | None = None
 
@@ -100,11 +96,17 @@ class StateFile:
         self._write()
 
     def add_log_lines(self, lines: list[str]) -> None:
-        """Add to the tail of the log, written at most every half second."""
+        """Add to the tail of the log; `keep_up` writes it."""
         tail = (*self.state.log_lines, *lines)[-MAX_LOG_LINES:]
         self.state = msgspec.structs.replace(self.state, log_lines=tail)
-        if self._clock() - self._written_at >= MIN_WRITE_INTERVAL_S:
-            self._write()
+        self._is_behind = True
+
+    async def keep_up(self) -> None:
+        """Write new log lines every half second, until cancelled."""
+        while True:
+            await anyio.sleep(WRITE_INTERVAL_S)
+            if self._is_behind:
+                self._write()
 
     def try_lock(self) -> bool:
         """Claim the file until this process ends; False when another process has it.
@@ -132,7 +134,7 @@ class StateFile:
             self._lock = None
 
     def _write(self) -> None:
-        self._written_at = self._clock()
+        self._is_behind = False
         try:
             replace_file(self._path, msgspec.json.encode(self.state).decode())
         except OSError as exc:

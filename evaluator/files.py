@@ -1,0 +1,56 @@
+"""Owns writing files so that neither a kill nor a power cut leaves half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class CannotWrite(Exception):
+    """The file system refuses; the message names the file and says why."""
+
+
+@contextmanager
+def cannot_write(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into CannotWrite."""
+    try:
+        yield
+    except OSError as exc:
+        raise CannotWrite(f"{path}: cannot be written: {exc.strerror}") from exc
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file to be written later; raises CannotWrite when it could not be."""
+    with cannot_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()  # a superuser's rights tell nothing
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step, on the disk when this returns; raises OSError."""
+    temporary = path.with_name(f".{path.name}.tmp")  # always the same: a kill leaves no more
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in the folder last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,108 @@
+"""What the engine's port tells, against real sockets."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+
+import anyio
+import anyio.abc
+import pytest
+
+from launcher.engine_port import is_healthy, wait_until_free
+from launcher.errors import CannotStart
+from tests.launcher.guarded import free_port
+
+
+@pytest.fixture
+def answer() -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture
+async def server(answer: bytes) -> AsyncIterator[str]:
+    """The URL of a server that gives one answer in two parts, and then closes."""
+
+    async def handle(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(answer[:9])
+            await anyio.wait_all_tasks_blocked()
+            await stream.send(answer[9:])
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, handle)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        yield f"http://127.0.0.1:{port}"
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_200_is_healthy(server: str) -> None:
+    assert await is_healthy(server, "/health")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+        b"HTTP/1.1 2000 No\r\n\r\n",
+        b"220 mail.example ESMTP\r\n",
+        b"no line end at all",
+        b"",
+        b"\r\n\r\n\r\n",
+    ],
+)
+async def test_other_answers_are_not(server: str) -> None:
+    assert not await is_healthy(server, "/health")
+
+
+@pytest.mark.anyio
+async def test_nobody_there_is_not() -> None:
+    assert not await is_healthy(f"http://127.0.0.1:{free_port()}", "/health")
+
+
+@pytest.mark.anyio
+async def test_silence_is_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert not await is_healthy(f"http://127.0.0.1:{port}", "/health", timeout_s=0.1)
+
+
+@pytest.mark.anyio
+async def test_a_proxy_of_the_environment_is_not_asked(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert await is_healthy(server, "/health")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+async def test_a_free_port_is_free_at_once(host: str) -> None:
+    await wait_until_free(host, free_port(), timeout_s=0)
+
+
+@pytest.mark.anyio
+async def test_a_port_that_gets_free_in_time_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_until_free, "127.0.0.1", other.getsockname()[1], 10)
+            await anyio.wait_all_tasks_blocked()
+            other.close()
+
+
+@pytest.mark.anyio
+async def test_a_port_that_stays_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(CannotStart, match=f"ENGINE_PORT={port}: another program listens"):
+            await wait_until_free("127.0.0.1", port, timeout_s=0.05)
+
+
+@pytest.mark.anyio
+async def test_an_address_of_another_machine_is_told() -> None:
+    with pytest.raises(CannotStart, match=r"ENGINE_HOST=192\.0\.2\.1 ENGINE_PORT=\d+: Cannot"):
+        await wait_until_free("192.0.2.1", free_port(), timeout_s=5)

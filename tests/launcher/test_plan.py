@@ -1,0 +1,81 @@
+"""From settings to the plan of a start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.accelerator import Accelerator, describe
+from launcher.errors import CannotStart
+from launcher.plan import plan_engine
+from launcher.settings import LauncherSettings
+from tests.fakes.interpreters import executable
+from tests.fakes.model_files import model_files, write_model
+from tests.launcher.installs import fake_vllm
+
+
+def settings(folder: Path, python: Path, **fields: object) -> LauncherSettings:
+    model = {**model_files(), "chat_template.jinja": b"x"}
+    known = {
+        "engine_python": python,
+        "model_dir": write_model(folder / "my-model", model),
+        "evalgate_cache": folder / "cache",
+    }
+    return LauncherSettings.model_validate({**known, **fields})
+
+
+@pytest.mark.anyio
+async def test_a_plan_is_everything_that_the_guardian_needs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    python = fake_vllm(tmp_path)
+    plan = await plan_engine(settings(tmp_path, python, engine_port=9001), os.environ, tmp_path)
+    devices = await describe(Accelerator.CPU)
+    assert plan.title == f"vLLM 1.2.3 on {devices} with model my-model"
+    assert plan.argv[:2] == (str(python), "-m")
+    assert plan.argv[plan.argv.index("--model") + 1] == plan.model_dir
+    assert "--max-num-seqs" in plan.argv
+    assert (plan.base_url, plan.health_path) == ("http://127.0.0.1:9001", "/health")
+    assert (plan.accelerator, plan.versions["vllm"]) == (devices, "1.2.3")
+    assert plan.env["HF_HUB_OFFLINE"] == "1"
+    assert plan.dropped == ("ENABLE_PREFIX_CACHING",)
+    assert "no effect on this engine: ENABLE_PREFIX_CACHING" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_fetched_model_is_called_by_its_id(tmp_path: Path) -> None:
+    write_model(tmp_path / "model" / "a" / "b", model_files())
+    fields = {"model_id": "a/b", "model_dir": None, "model_root": tmp_path / "model"}
+    mine = settings(tmp_path, fake_vllm(tmp_path), **fields)
+    assert (await plan_engine(mine, os.environ, tmp_path)).title.endswith("with model a/b")
+
+
+@pytest.mark.anyio
+async def test_an_interpreter_without_vllm_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=f"ENGINE_PYTHON={sys.executable} has no vLLM"):
+        await plan_engine(settings(tmp_path, Path(sys.executable)), os.environ, tmp_path)
+
+
+@pytest.mark.anyio
+async def test_an_interpreter_that_tells_nothing_gets_the_fewest_arguments(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    python = executable(tmp_path / "python", "exit 1")
+    plan = await plan_engine(settings(tmp_path, python), os.environ, tmp_path)
+    assert plan.title.startswith("vLLM on CPU (")
+    assert "--disable-uvicorn-access-log" not in plan.argv
+    assert plan.versions == {}
+    assert "does not tell what it has installed" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_model_without_a_chat_template_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = settings(tmp_path, fake_vllm(tmp_path))
+    (tmp_path / "my-model" / "chat_template.jinja").unlink()
+    await plan_engine(mine, os.environ, tmp_path)
+    assert "the model has no chat template" in caplog.text
