@@ -33,7 +33,7 @@ COUNT_RUN = 'echo run >> "$0.runs"'
 FIND_OUT = 'while [ "$1" != --out ]; do shift; done; out=$2'
 WRITE_FILES = f'for name in {" ".join(MODEL_FILES)}; do echo x > "$out/$name"; done'
 # Opening a FIFO blocks until the test opens its other end: trainer and test meet there.
-WAIT_FOR_TEST = 'read line < "$0.fifo"'
+WAIT_FOR_TEST = 'read line < "$0.fifo" || true'
 
 DRIVER = """
 import sys
