@@ -111,7 +111,8 @@ def _build(folder: Path, recipe: Recipe, tick_s: float) -> None:
     _run([str(recipe.python), "-m", "venv", str(folder)], log, tick_s)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     wanted = [part for path in recipe.requirements for part in ("-r", str(path))]
-    _run([*pip, "install", *recipe.pip_arguments, *wanted], log, tick_s)
+    # Python compiles what it imports when it imports it; pip would compile all, for minutes.
+    _run([*pip, "install", "--no-compile", *recipe.pip_arguments, *wanted], log, tick_s)
     if recipe.remove:
         _run([*pip, "uninstall", "--yes", *recipe.remove], log, tick_s)
     (folder / _STAMP).touch()
