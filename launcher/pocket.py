@@ -21,7 +21,7 @@ from launcher.errors import LauncherError
 
 PACKAGE = Path(__file__).absolute().parent
 PAIRS = PACKAGE / "pocket.jsonl"
-TRAINER = PACKAGE / "pocket_training.py"
+TRAINING_SOURCES = (PACKAGE / "pocket_training.py", PACKAGE / "pocket_learning.py")
 STAMP = ".complete"
 MODEL_FILES = (
     "config.json",
@@ -85,7 +85,8 @@ class Recipe:
 
     def digest(self, pairs_bytes: bytes) -> str:
         """Hash the recipe, the data and the source of the training."""
-        parts = (self.to_json().encode(), pairs_bytes, TRAINER.read_bytes())
+        sources = (path.read_bytes() for path in TRAINING_SOURCES)
+        parts = (self.to_json().encode(), pairs_bytes, *sources)
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
