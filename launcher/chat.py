@@ -31,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--system", metavar="TEXT", help="a system prompt (not for --gateway)")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="the answer's longest length")
-    # Greedy, as the gateway asks: what is debugged here is what /predict returns.
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy"
-    )
+    parser.add_argument("--temperature", type=float, metavar="T", help="0, the default, is greedy")
     parser.add_argument("--no-stream", action="store_true", help="the answer at once, when whole")
     parser.add_argument(
         "--gateway",
@@ -84,7 +81,9 @@ def _talk_to(
         http_client=openai.DefaultHttpxClient(trust_env=False),
     ) as client:
         system = [{"role": "system", "content": args.system}] if args.system else []
-        options = {"max_tokens": args.max_tokens, "temperature": args.temperature}
+        # Greedy unless told otherwise, as the gateway is: an engine would ask the model's files.
+        temperature = 0.0 if args.temperature is None else args.temperature
+        options = {"max_tokens": args.max_tokens, "temperature": temperature}
         is_stream = not args.no_stream
         yield EngineTalk(client, engine_url, model, system, _present(options), is_stream)
 

@@ -125,7 +125,8 @@ def test_options_reach_the_engine(flags: Sequence[str], engine: FakeEngine) -> N
 def test_nothing_is_sent_that_was_not_asked_for(engine: FakeEngine) -> None:
     run("x", "--no-stream", engine_url=engine.url)
     stats = engine.read_stats()
-    assert set(stats.last_body) <= {"model", "messages", "stream"}
+    assert set(stats.last_body) <= {"model", "messages", "stream", "temperature"}
+    assert stats.last_body["temperature"] == 0
     assert stats.last_headers["authorization"] == "Bearer none"
 
 
