@@ -27,6 +27,7 @@ def show(report: Report, console: Console) -> None:
     console.print()
     console.print(_phases(report))
     if report.official is not None and report.jieba is not None:
+        console.print()
         console.print(_accuracy(report, report.official, report.jieba))
         console.print(_what_is_official(report.records))
     if report.speed is not None:
@@ -79,7 +80,7 @@ def _phase_row(phase: PhaseReport, about: str) -> list[RenderableType]:
 
 def _accuracy(report: Report, official: Accuracy, jieba: Accuracy) -> Table:
     count = len(report.records)
-    title = f"\nAccuracy · mean RougeL F1 · {count} questions"
+    title = f"Accuracy · mean RougeL F1 · {count} questions"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     table.add_column("official", justify="right", style="bold")
@@ -129,9 +130,12 @@ def _speed(speed: Speed) -> Text:
 
 
 def _worst(records: Sequence[Record]) -> RenderableType:
-    worst = sorted(records, key=lambda record: (record.jieba, record.official))[:WORST]
+    imperfect = [record for record in records if record.jieba < 1]
+    if not imperfect:
+        return Text("\nEvery answer has the words of its reference.", style="green")
+    worst = sorted(imperfect, key=lambda record: (record.jieba, record.official))[:WORST]
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(justify="right", style="dim")
+    grid.add_column(justify="right", style="dim", no_wrap=True, min_width=len("reference"))
     grid.add_column(no_wrap=True, overflow="ellipsis")
     for record in worst:
         scores = f"  official {record.official:.2f}  jieba {record.jieba:.2f}"

@@ -1,8 +1,36 @@
-"""What every test shares: the asynchronous backend."""
+"""What every test shares: the asynchronous backend, and which modules are the slower ones."""
 
 import pytest
+
+# Their tests start programs and wait for them: left out of `scripts/test unit`.
+PROCESS_MODULES = frozenset(
+    {
+        "tests.evaluator.test_answer_command",
+        "tests.evaluator.test_judge",
+        "tests.evaluator.test_judge_command",
+        "tests.evaluator.test_main",
+        "tests.evaluator.test_scoring",
+        "tests.evaluator.test_service",
+        "tests.fakes.test_engine",
+        "tests.fakes.test_running",
+        "tests.gateway.test_main",
+        "tests.launcher.test_chat",
+        "tests.launcher.test_engine_install",
+        "tests.launcher.test_guardian",
+        "tests.launcher.test_main",
+        "tests.launcher.test_models",
+        "tests.launcher.test_process_group",
+        "tests.launcher.test_virtualenv",
+    }
+)
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and item.module.__name__ in PROCESS_MODULES:
+            item.add_marker(pytest.mark.process)

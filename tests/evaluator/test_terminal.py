@@ -103,6 +103,19 @@ def test_real_tokens_are_named_with_their_source() -> None:
     assert "350 real tokens/s  (700 tokens, by engine metrics)" in shown(report)
 
 
+def test_run_without_a_worst_answer() -> None:
+    records = [sample_report.record("1", "什么是warp？", "32 个 thread", "32 个 thread")]
+    text = shown(sample_report.report(records))
+    assert "Every answer has the words of its reference." in text
+    assert "Worst" not in text
+
+
+def test_labels_of_the_worst_answers_are_kept_at_80_columns() -> None:
+    text = shown(sample_report.report(), 80)
+    assert text.count("reference ") >= 5
+    assert text.count("   answer ") >= 5
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     lines = shown(sample_report.report(), width).splitlines()

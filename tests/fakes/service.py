@@ -97,13 +97,17 @@ class FakeService:
     async def close(self) -> None:
         """Refuse new connections and cut those that are open."""
         if self._server is not None:
+            # What was accepted just now must be attached to the server before that is closed:
+            # asyncio leaves it open otherwise.
+            asyncio.get_running_loop().remove_reader(self._socket)
+            for _ in range(3):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
         self._socket.close()
         while self._connections:  # gone within a turn or two of the loop
             for connection in list(self._connections):
-                if hasattr(connection, "transport"):  # else it is just being made
-                    connection.reset()
+                connection.reset()
             await asyncio.sleep(0)
 
     @asynccontextmanager
