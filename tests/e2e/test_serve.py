@@ -13,13 +13,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
+from pathlib import Path
 
 import openai
 import psutil
 import pytest
 
 from launcher.pocket import PAIRS, load_pairs
-from tests.e2e.stack import Stack, engine_group, running_stack
+from tests.e2e.stack import REPOSITORY, Stack, engine_group, running_stack
 
 pytestmark = pytest.mark.e2e
 
@@ -125,6 +126,24 @@ def test_chat_command_answers(stack: Stack, options: list[str]) -> None:
         check=True,
     )
     assert done.stdout.strip() == answer
+
+
+def test_judge_finds_the_learnt_set_learnt(stack: Stack, tmp_path: Path) -> None:
+    questions = REPOSITORY / "evaluator/sets/pocket-learnt.jsonl"
+    options = ["--questions", str(questions), "--min-accuracy", "0.99"]
+    files = ["--json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html")]
+    subprocess.run(
+        [sys.executable, "-m", "evaluator", "judge", stack.gateway_url, *options, *files],
+        cwd=REPOSITORY,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert report["mode"] == "batch"
+    assert report["official"]["mean"] == report["jieba"]["mean"] == 1.0
+    assert report["speed"]["tokens_source"] == "engine metrics"
+    assert "<svg" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 def test_restart_of_the_engine_is_not_ready_until_warm_again(stack: Stack) -> None:
