@@ -122,16 +122,17 @@ def _build(folder: Path, recipe: Recipe, tick_s: float) -> None:
 def _run(argv: list[str], log: Path, tick_s: float) -> None:
     """Run a command with its output in the log, and a sign of life on the console."""
     start = time.monotonic()
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            argv,
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # pip and venv have children: all are ended by their group
-            close_fds=False,  # the lock is inherited: see _locked
-        )
+    child: subprocess.Popen[bytes] | None = None
     try:
+        with log.open("ab") as output, _interrupts_held_back():
+            child = subprocess.Popen(
+                argv,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # pip and venv have children: all end with their group
+                close_fds=False,  # the lock is inherited: see _locked
+            )
         while True:
             try:
                 code = child.wait(tick_s)
@@ -139,12 +140,31 @@ def _run(argv: list[str], log: Path, tick_s: float) -> None:
             except subprocess.TimeoutExpired:
                 say(f"  {time.monotonic() - start:.0f} s: {_last_line(log)}")
     except BaseException:  # Ctrl-C: nothing of it may go on in the background
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        if child is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
         raise
     if code != 0:
         raise LauncherError(f"{_failure(argv, log)} (exit {code}; the whole log: {log})")
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Put an interrupt off to the block's end: amid a process's start it would lose the process."""
+    came: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.default_int_handler
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _failure(argv: list[str], log: Path) -> str:
