@@ -167,6 +167,8 @@ def running_stack(**environ: str) -> Iterator[Stack]:
             if process.is_running():
                 process.kill()
         psutil.wait_procs(seen, timeout=10)
+        if stack.process is not None:
+            stack.process.wait(10)
         if sys.exc_info()[0] is not None:
             print(stack.console.read_text(errors="replace")[-5000:])
         shutil.rmtree(folder, ignore_errors=True)
