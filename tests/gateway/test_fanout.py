@@ -17,6 +17,7 @@ from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule, Script
 from tests.gateway.serving import metric, running_service, settings_for, tasks_of
+from tests.turns import let_others_run
 
 pytestmark = pytest.mark.anyio
 OwnEngine = Callable[[Script], FakeEngine]
@@ -82,7 +83,7 @@ async def test_second_batch_gets_its_share_while_the_first_runs(engine: FakeEngi
             group.start_soon(run, service, [f"long {index}" for index in range(200)])
             await engine.wait_until(lambda stats: stats.running == 4)
             group.start_soon(run, service, ["short"])
-            await anyio.wait_all_tasks_blocked()
+            await let_others_run()
             await engine.release()
             stats = await engine.wait_until(lambda stats: "short" in stats.by_prompt)
             assert stats.requests <= 8, "it did not wait for the long one"
@@ -284,7 +285,7 @@ async def test_prompts_wait_for_a_warm_engine(engine: FakeEngine) -> None:
 
         async with anyio.create_task_group() as group:
             group.start_soon(collect)
-            await anyio.wait_all_tasks_blocked()
+            await let_others_run()
             assert (await engine.stats()).requests == 0
             await engine.set_script(Script())
         assert batches[0].answers == ["answer to: question"]
@@ -390,6 +391,6 @@ async def test_workers_of_one_batch_share_its_last_prompts() -> None:
     async with anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(fanout.run, tasks_of(["a", "b", "c"]), anyio.current_time() + 5)
-        await anyio.wait_all_tasks_blocked()
+        await let_others_run()
         door.is_open.set()
     assert next(counter) == 9

@@ -12,6 +12,7 @@ import pytest
 from launcher.engine_port import is_healthy, wait_until_free
 from launcher.errors import CannotStart
 from tests.launcher.guarded import free_port
+from tests.turns import let_others_run
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ async def server(answer: bytes) -> AsyncIterator[str]:
         async with stream:
             await stream.receive()
             await stream.send(answer[:9])
-            await anyio.wait_all_tasks_blocked()
+            await let_others_run()
             await stream.send(answer[9:])
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
@@ -90,7 +91,7 @@ async def test_a_port_that_gets_free_in_time_is_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait_until_free, "127.0.0.1", other.getsockname()[1], 10)
-            await anyio.wait_all_tasks_blocked()
+            await let_others_run()
             other.close()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from launcher.log_pump import LogPump
 from launcher.log_tail import LineSplitter
+from tests.turns import let_others_run
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ async def test_bytes_go_on_unchanged_and_lines_are_kept(
         tasks.start_soon(pump.run)
         for chunk in (b"one\n", b"tw", b"o\n\xff end"):
             os.write(pipe[1], chunk)
-            await anyio.wait_all_tasks_blocked()
+            await let_others_run()
         os.close(pipe[1])
         await pump.wait_until_drained(5)
     os.close(sink)
@@ -50,7 +51,7 @@ async def test_a_log_that_cannot_be_written_is_told_once_and_reading_goes_on(
         tasks.start_soon(pump.run)
         for line in (b"one\n", b"two\n"):
             os.write(pipe[1], line)
-            await anyio.wait_all_tasks_blocked()
+            await let_others_run()
         os.close(pipe[1])
     os.close(full)
     assert kept == ["one", "two"]
