@@ -6,8 +6,8 @@ from anyio.lowlevel import checkpoint
 async def let_others_run() -> None:
     """Give every other task of the event loop some turns, enough to reach what it waits on.
 
-    Not anyio.wait_all_tasks_blocked: a service that runs in the same loop is never wholly blocked,
-    and that function then turns for ever.
+    Not anyio.wait_all_tasks_blocked: that waits for a moment in which the whole loop is idle, and a
+    service may share the loop. A test that used it was once seen to outlast its five seconds.
     """
     for _ in range(100):
         await checkpoint()
