@@ -16,8 +16,9 @@ from pathlib import Path
 from launcher import accelerator
 from launcher.accelerator import Accelerator
 from launcher.errors import CannotStart
+from launcher.install_step import say
 from launcher.pythons import find_pythons
-from launcher.virtualenv import Recipe, cache_folder, ensure, exit_code_of, is_built, say
+from launcher.virtualenv import Recipe, cache_folder, ensure, exit_code_of, is_built
 
 REPOSITORY = Path(__file__).absolute().parent.parent
 # What the engines' wheels on PyPI are built for.

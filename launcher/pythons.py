@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launcher.errors import CannotStart
-from launcher.virtualenv import say
+from launcher.install_step import say
 
 Version = tuple[int, int]
 # From the MetaX image's to the newest released.
