@@ -1,5 +1,7 @@
 """What every test shares: the asynchronous backend, and which modules are the slower ones."""
 
+import signal
+
 import pytest
 
 # Their tests start programs and wait for them: left out of `scripts/test unit`.
@@ -23,6 +25,11 @@ PROCESS_MODULES = frozenset(
         "tests.launcher.test_virtualenv",
     }
 )
+
+# Whoever runs the tests in the background, as nohup or a CI runner does, has them ignore the
+# signals that they test, and with them every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

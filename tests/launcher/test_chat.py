@@ -303,11 +303,25 @@ class Terminal:
             self.seen += os.read(self._fd, 4096).decode("utf-8", "replace")
         self.seen = self.seen.partition(text)[2]
 
-    def wait(self) -> int:
+    def wait(self, deadline_s: float = 20.0) -> int:
+        """Read to the program's end; return its exit code."""
+        deadline = time.monotonic() + deadline_s
         with contextlib.suppress(OSError):  # EIO: the other side is gone
-            while os.read(self._fd, 4096):
-                pass
-        return self._process.wait(10)
+            while select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                if not os.read(self._fd, 4096):
+                    break
+        return self._process.wait(1)
+
+    def end(self) -> int:
+        """Press Ctrl-D until the program has ended; return its exit code.
+
+        A line editor that shows its prompt and then sets the terminal up loses what comes between.
+        """
+        for _ in range(20):
+            self.type("\x04")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.wait(1.0)
+        raise TimeoutError("Ctrl-D did not end it")
 
     def __enter__(self) -> "Terminal":
         return self
@@ -330,8 +344,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_session(engine: FakeEngine) -> None
         terminal.type("a poem\n")
         terminal.wait_for("黄河入海流")
         terminal.wait_for("> ")
-        terminal.type("\x04")
-        assert terminal.wait() == 0
+        assert terminal.end() == 0
     # The engine is told what had come of the stopped answer.
     question, stopped, next_question = contents(engine.read_stats().last_body)
     assert (question, next_question) == ("this stalls", "a poem")
