@@ -36,8 +36,7 @@ def main(arguments: Sequence[str] = ()) -> int:
             create_app(settings)
             return 0
         logs.set_up(settings.log_level, settings.log_format)
-        raise_file_limit()
-        server = _server(settings)
+        server = _server(settings, raise_file_limit())
         listener = bind(settings.gateway_host, settings.gateway_port)
     except (SettingsError, PolicyError, PortTaken) as exc:
         print(f"gateway: cannot start: {exc}", file=sys.stderr)
@@ -48,9 +47,10 @@ def main(arguments: Sequence[str] = ()) -> int:
     return 0
 
 
-def _server(settings: Settings) -> uvicorn.Server:
+def _server(settings: Settings, file_limit: int) -> uvicorn.Server:
     app = create_app(
         settings,
+        file_limit=file_limit,
         is_stopping=lambda: server.should_exit,
         on_ready=lambda: _tell_ready(settings),
     )

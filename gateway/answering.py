@@ -11,8 +11,9 @@ from gateway.completion import Completion
 from gateway.engine import Engine
 from gateway.errors import PromptTooLong
 from gateway.metrics import Metrics
-from gateway.policy import Policy, clean
+from gateway.policy import Policy, Rule, clean
 from gateway.sampling import Sampling
+from gateway.streaming import Draft
 
 # A prompt of a megabyte halved this often is one token; counts from the engine need two or three.
 MAX_SHORTENINGS = 20
@@ -43,28 +44,40 @@ class Answerer:
         self.context_tokens = 0
         """The engine's context length once it is known; 0 before."""
 
-    async def answer(self, task: Task) -> str:
-        """Return the cleaned answer of one prompt; raises the errors of `Engine.complete`."""
+    async def answer(self, task: Task, draft: Draft) -> str:
+        """Return the cleaned answer of one prompt; raises the errors of `Engine.complete`.
+
+        `draft` holds the completion as far as it has come, for `partial`.
+        """
         rule = self._policy.rule_for(task.prompt)
         sampling = task.sampling
         if rule is not None and rule.max_new_tokens and not task.has_own_budget:
             sampling = replace(sampling, max_new_tokens=rule.max_new_tokens)
-        completion = await self._complete(replace(task, sampling=sampling))
+        completion = await self._complete(replace(task, sampling=sampling), draft)
         self._metrics.count_tokens(completion.prompt_tokens, completion.completion_tokens)
-        return clean(completion.text, (rule and rule.answer) or self._policy.answer)
+        return self._clean(completion.text, rule)
 
-    async def _complete(self, task: Task) -> Completion:
+    def partial(self, task: Task, draft: Draft) -> str:
+        """Return the cleaned answer as far as it has come, "" when there is none yet."""
+        # A character whose bytes were not all there yet.
+        text = draft.text.rstrip("\ufffd")
+        return self._clean(text, self._policy.rule_for(task.prompt))
+
+    def _clean(self, text: str, rule: Rule | None) -> str:
+        return clean(text, (rule and rule.answer) or self._policy.answer)
+
+    async def _complete(self, task: Task, draft: Draft) -> Completion:
         prompt, sampling = task.prompt, task.sampling
         if self.context_tokens:  # spares the engine the tokenizing of what can never fit
             prompt = shorten(prompt, self.context_tokens * CHARS_PER_TOKEN)
         for _ in range(MAX_SHORTENINGS):
             try:
-                completion = await self._engine.complete(prompt, sampling, task.request_id)
+                completion = await self._engine.complete(prompt, sampling, task.request_id, draft)
                 break
             except PromptTooLong as exc:
                 prompt, sampling = await self._fitted(prompt, sampling, exc)
         else:
-            completion = await self._engine.complete(prompt, sampling, task.request_id)
+            completion = await self._engine.complete(prompt, sampling, task.request_id, draft)
         if prompt != task.prompt:
             self._metrics.prompts_shortened.inc()
         return completion

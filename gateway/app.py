@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import info, openapi
-from gateway.errors import GatewayError, encode_error
+from gateway.errors import GatewayError, Overloaded, encode_error
+from gateway.files import WANTED_FILES
 from gateway.metrics import CONTENT_TYPE
 from gateway.observe import HEADER, Observe
 from gateway.predict import Predict
@@ -33,16 +35,17 @@ _STOP_POLL_S = 0.1
 def create_app(
     settings: Settings,
     *,
+    file_limit: int = WANTED_FILES,
     is_stopping: Callable[[], bool] = lambda: False,
     on_ready: Callable[[], None] = lambda: None,
 ) -> Starlette:
     """Build the application.
 
-    `is_stopping` tells that the server was asked to shut down; `on_ready` is called when the
-    engine is warm for the first time. Raises SettingsError or PolicyError for files that the
-    settings name and that cannot be used.
+    `file_limit` is how many descriptors this process may have; `is_stopping` tells that the
+    server was asked to shut down; `on_ready` is called when the engine is warm for the first time.
+    Raises SettingsError or PolicyError for files that the settings name and that cannot be used.
     """
-    service = Service(settings)
+    service = Service(settings, file_limit)
     errors = info.RecentErrors()
 
     @asynccontextmanager
@@ -132,7 +135,10 @@ class _Views:
         return _json({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._service.metrics.exposition(), media_type=CONTENT_TYPE)
+        metrics = self._service.metrics
+        metrics.tasks.set(len(asyncio.all_tasks()))
+        metrics.open_prompts.set(self._service.admission.num_open)
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     async def info(self, request: Request) -> Response:
         service = self._service
@@ -149,7 +155,10 @@ async def _show_gateway_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, GatewayError)
     if not getattr(request.state, "is_reported", False):  # a batch has its line already
         _report(request, exc)
-    return _error(request, exc.status, exc.type, str(exc))
+    response = _error(request, exc.status, exc.type, str(exc))
+    if isinstance(exc, Overloaded):
+        response.headers["Retry-After"] = str(exc.retry_after_s)
+    return response
 
 
 def _report(request: Request, exc: GatewayError) -> None:

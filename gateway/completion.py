@@ -61,14 +61,16 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class _Usage(msgspec.Struct):
+class Usage(msgspec.Struct):
+    """Token counts, as engines send them."""
+
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
 class _Response(msgspec.Struct):
     choices: list[_Choice]
-    usage: _Usage | None = None
+    usage: Usage | None = None
 
 
 _RESPONSE = msgspec.json.Decoder(_Response)
@@ -77,10 +79,13 @@ _RESPONSE = msgspec.json.Decoder(_Response)
 class RequestEncoder:
     """Encodes chat completion requests for one model, system message and thinking mode."""
 
-    def __init__(self, model: str, system_message: str, *, enable_thinking: bool) -> None:
+    def __init__(
+        self, model: str, system_message: str, *, enable_thinking: bool, is_stream: bool = True
+    ) -> None:
         self._model = model
         self._system_message = system_message
         self._enable_thinking = enable_thinking
+        self._is_stream = is_stream
         self._encoder = msgspec.json.Encoder()
         self._frames: dict[Sampling, tuple[bytes, bytes]] = {}
 
@@ -108,6 +113,9 @@ class RequestEncoder:
             "frequency_penalty": sampling.frequency_penalty,
             "chat_template_kwargs": {"enable_thinking": self._enable_thinking},
         }
+        if self._is_stream:
+            request["stream"] = True
+            request["stream_options"] = {"include_usage": True}
         if sampling.stop:
             request["stop"] = list(sampling.stop)
         # Last, so that nothing behind the slot can look like it: a client names the stop strings.
@@ -135,13 +143,24 @@ def decode(body: bytes) -> Completion:
     text = message.content or message.reasoning or message.reasoning_content or message.content
     if text is None:
         raise EngineFailure("the engine's answer has null content")
-    usage = response.usage or _Usage()
+    usage = response.usage or Usage()
     return Completion(
         text=text,
         finish_reason=choice.finish_reason or "",
         prompt_tokens=usage.prompt_tokens or 0,
         completion_tokens=usage.completion_tokens or 0,
     )
+
+
+def error_code(body: bytes) -> int:
+    """Return the status that the error event of a stream tells, 500 when it tells none."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 500
+    detail = (document.get("error") or document) if isinstance(document, dict) else {}
+    code = detail.get("code") if isinstance(detail, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
 def error_message(body: bytes) -> str:

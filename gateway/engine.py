@@ -1,14 +1,16 @@
 """Owns the connection to the engine: the only importer of aiohttp, whose errors it translates.
 
-It does not decide whether a prompt is tried again, save once for a connection that the engine
-had closed while it was idle: that request was never read.
+It does not decide whether a prompt is tried again, save once for a request that died on a reused
+connection: the engine closes idle ones, and never read it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import aiohttp
@@ -19,16 +21,19 @@ from gateway.completion import (
     RequestEncoder,
     context_excess,
     decode,
+    error_code,
     error_message,
 )
 from gateway.errors import (
     EngineFailure,
+    EngineLost,
     EngineNotReady,
     GatewayError,
     InvalidRequest,
     PromptTooLong,
 )
 from gateway.sampling import Sampling
+from gateway.streaming import Draft, EventReader, StreamError
 
 CONNECT_TIMEOUT_S = 5.0
 # An answer is text: what is longer than this did not come from a language model.
@@ -36,7 +41,8 @@ MAX_COMPLETION_BYTES = 64 * 1024 * 1024
 # Connections beside those of the batch: health probes and token counts must not wait for it.
 SPARE_CONNECTIONS = 8
 _JSON = {"Content-Type": "application/json"}
-_LOST_STATUSES = frozenset({502, 503, 504})
+# It, or a router before it, takes no prompt at the moment.
+_BUSY_STATUSES = frozenset({429, 502, 503, 504})
 _DEAD_ENGINE = ("EngineDeadError", "EngineCore encountered an issue", "engine is dead")
 
 
@@ -106,36 +112,48 @@ class Engine:
             timeout=self._timeout,
             trust_env=False,  # HTTP_PROXY is not meant for the engine
             read_bufsize=2**18,
+            trace_configs=[_reuse_watch()],
         )
 
-    async def complete(self, prompt: str, sampling: Sampling, request_id: str) -> Completion:
+    async def complete(
+        self, prompt: str, sampling: Sampling, request_id: str, draft: Draft | None = None
+    ) -> Completion:
         """Return one prompt's completion; without a timeout of its own.
 
-        Raises EngineNotReady when the engine is down or went down, PromptTooLong, InvalidRequest
-        for a request that it refuses, EngineFailure for any other answer.
+        `draft` follows the text as it comes, when the encoder asks for a stream. Raises
+        EngineNotReady when the engine is down, EngineLost when it went down meanwhile,
+        PromptTooLong, InvalidRequest for a request that it refuses, EngineFailure for any other
+        answer.
         """
         body = self._encoder.encode(prompt, sampling)
         headers = {**_JSON, "X-Request-Id": request_id}
         try:
-            status, answer = await self._post(self._completions_url, body, headers)
+            async with await self._post(self._completions_url, body, headers) as response:
+                return await _read(response, draft or Draft())
         except aiohttp.ClientResponseError as exc:
             raise EngineFailure(f"the engine does not speak HTTP: {_told(exc)}") from exc
-        except aiohttp.ClientError as exc:
+        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as exc:
             raise EngineNotReady(f"the engine cannot be reached: {_told(exc)}") from exc
-        if status == 200:
-            return decode(answer)
-        raise translate(status, error_message(answer))
+        except aiohttp.ClientError as exc:
+            raise EngineLost(f"the engine broke the connection off: {_told(exc)}") from exc
 
-    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """Send a request; return the response once its head is there."""
         assert self._session is not None and self._fresh is not None, "use it as a context manager"
+        connection = _Connection()
         try:
-            return await _exchange(self._session, url, body, headers)
+            return await self._session.post(
+                url, data=body, headers=headers, trace_request_ctx=connection
+            )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
-            if isinstance(exc, aiohttp.ClientConnectorError):
-                raise  # never connected: a fresh connection is no different
-            # It died before any byte of an answer: most likely an idle connection that the
-            # engine closed as the request went out. Once more, on a connection of its own.
-            return await _exchange(self._fresh, url, body, headers)
+            if isinstance(exc, aiohttp.ClientConnectorError) or not connection.is_reused:
+                raise
+            # Most likely it was idle, and the engine closed it as the request went out: the
+            # request was never read. Once more, on a connection of its own.
+            try:
+                return await self._fresh.post(url, data=body, headers=headers)
+            except aiohttp.ClientConnectorError:
+                raise exc from None  # nobody is there any more: it went down with the request
 
     async def health(self) -> Health:
         """Look at the engine's health route once; raises nothing."""
@@ -147,8 +165,10 @@ class Engine:
                 return Health.UP if response.status == 200 else Health.DOWN
         except asyncio.TimeoutError:  # not yet the built-in one on Python 3.10
             return Health.UNSURE
-        except aiohttp.ClientError:
-            return Health.DOWN
+        except aiohttp.ClientError as exc:
+            # Out of descriptors is a trouble of ours, and tells nothing of the engine.
+            is_ours = isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE)
+            return Health.UNSURE if is_ours else Health.DOWN
 
     async def context_tokens(self) -> int:
         """Return the served model's context length in tokens, 0 when the engine does not tell."""
@@ -188,13 +208,63 @@ class Engine:
             return None
 
 
-async def _exchange(
-    session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str]
-) -> tuple[int, bytes]:
-    async with session.post(url, data=body, headers=headers) as response:
-        if (response.content_length or 0) > MAX_COMPLETION_BYTES:
-            raise EngineFailure(f"the engine's answer has {response.content_length} bytes")
-        return response.status, await response.read()
+@dataclass(slots=True)
+class _Connection:
+    """What one request is told about its connection."""
+
+    is_reused: bool = False
+
+
+def _reuse_watch() -> aiohttp.TraceConfig:
+    """Tell each request whether its connection had been used before."""
+
+    async def note(
+        session: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        params: aiohttp.TraceConnectionReuseconnParams,
+    ) -> None:
+        if isinstance(context.trace_request_ctx, _Connection):
+            context.trace_request_ctx.is_reused = True
+
+    watch = aiohttp.TraceConfig()
+    watch.on_connection_reuseconn.append(note)
+    return watch
+
+
+async def _read(response: aiohttp.ClientResponse, draft: Draft) -> Completion:
+    if response.status != 200:
+        raise translate(response.status, error_message(await _body(response)))
+    if response.content_type != "text/event-stream":  # streaming is off, or not known there
+        return decode(await _body(response))
+    reader = EventReader(draft)
+    size = 0
+    try:
+        while data := await response.content.readany():
+            size += len(data)
+            _check_size(size)
+            reader.feed(data)
+    except StreamError as exc:
+        raise translate(error_code(exc.body), error_message(exc.body)) from exc
+    completion = reader.completion()
+    if completion is None:
+        raise EngineLost("the engine ended its answer before it was whole")
+    return completion
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    _check_size(response.content_length or 0)
+    parts: list[bytes] = []
+    size = 0
+    while data := await response.content.readany():
+        size += len(data)
+        _check_size(size)
+        parts.append(data)
+    return b"".join(parts)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_COMPLETION_BYTES:
+        raise EngineFailure(f"the engine's answer has {size} bytes")
 
 
 def translate(status: int, message: str) -> GatewayError:
@@ -206,11 +276,15 @@ def translate(status: int, message: str) -> GatewayError:
             context_tokens=excess[0],
             prompt_tokens=excess[1],
         )
-    if status in _LOST_STATUSES or any(sign in message for sign in _DEAD_ENGINE):
-        return EngineNotReady(f"the engine answered {status}: {message}")
+    told = f"the engine answered {status}: {message}"
+    if any(sign in message for sign in _DEAD_ENGINE):
+        return EngineLost(told)
+    if status in _BUSY_STATUSES:
+        return EngineNotReady(told)
     if status in (400, 413, 422):
         return InvalidRequest(f"the engine refused the prompt: {message}")
-    return EngineFailure(f"the engine answered {status}: {message}")
+    # A wrong key or model name does not pass.
+    return EngineFailure(told, can_pass=status >= 500)
 
 
 def _told(exc: BaseException) -> str:

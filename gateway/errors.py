@@ -6,7 +6,8 @@ GatewayError          500
 ├── RequestTooLarge   413
 ├── Overloaded        429
 ├── EngineFailure     502
-├── EngineNotReady    503
+├── EngineNotReady    503   it did not take the prompt
+│   └── EngineLost    503   it went down with the prompt, which may be why
 └── EngineTimeout     504
 """
 
@@ -48,9 +49,13 @@ class RequestTooLarge(GatewayError):
 
 
 class Overloaded(GatewayError):
-    """More work is waiting than the gateway accepts."""
+    """More work is waiting than the gateway accepts; worth another try later."""
 
     status = 429
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class EngineFailure(GatewayError):
@@ -58,11 +63,20 @@ class EngineFailure(GatewayError):
 
     status = 502
 
+    def __init__(self, message: str, *, can_pass: bool = True) -> None:
+        super().__init__(message)
+        self.can_pass = can_pass
+        """Whether the same call, made again, may succeed."""
+
 
 class EngineNotReady(GatewayError):
-    """The engine does not answer at all: not up yet, restarting or dead."""
+    """The engine does not take prompts: not up yet, restarting, dead or overrun."""
 
     status = 503
+
+
+class EngineLost(EngineNotReady):
+    """The engine, or the connection to it, went down with the prompt under way."""
 
 
 class EngineTimeout(GatewayError):

@@ -1,34 +1,27 @@
-"""Owns one batch: how many prompts are under way, their order, the deadline, the re-queue.
+"""Owns the run of a batch: how many prompts are under way, the deadline, who is asked again.
 
-It knows neither HTTP nor the engine: it is given a coroutine that answers one prompt, and a gate
-that tells when the engine can be asked.
+It knows neither HTTP nor the engine: it is given what answers one prompt, and a gate that tells
+when the engine can be asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import anyio
 
 from gateway.answering import Task
-from gateway.errors import EngineNotReady, EngineTimeout, GatewayError
+from gateway.batch import NUM_LANES, Batch, Outcome
+from gateway.errors import EngineFailure, EngineLost, EngineNotReady, GatewayError
 from gateway.metrics import Metrics
+from gateway.streaming import Draft
 
-
-class Outcome(str, Enum):
-    """How a prompt ended; the values are metric labels."""
-
-    WHOLE = "whole"
-    BLANK = "blank"
-    """The prompt was blank: the answer is "" and the engine was not asked."""
-    FAILED = "failed"
-    UNFINISHED = "unfinished"
-    """The deadline came first."""
+FIRST_DELAY_S = 0.1
+MAX_DELAY_S = 5.0
 
 
 class Gate(Protocol):
@@ -41,49 +34,14 @@ class Gate(Protocol):
         """Take note that a call found the engine gone: ready only after a new look at it."""
 
 
-@dataclass(slots=True)
-class Batch:
-    """The state of one batch; `answers` and `outcomes` have a place for every prompt."""
+class Answers(Protocol):
+    """Answers single prompts."""
 
-    tasks: Sequence[Task]
-    answers: list[str]
-    outcomes: list[Outcome]
-    pending: deque[int]
-    attempts: dict[int, int] = field(default_factory=dict)
-    errors: dict[int, GatewayError] = field(default_factory=dict)
-    started: float = 0.0
-    """Seconds of the event loop's clock."""
+    async def answer(self, task: Task, draft: Draft) -> str:
+        """Return the answer; `draft` holds it as far as it has come."""
 
-    @classmethod
-    def of(cls, tasks: Sequence[Task]) -> Batch:
-        """Queue every task that has something to ask."""
-        blank = [not task.prompt.strip() for task in tasks]
-        return cls(
-            tasks=tasks,
-            answers=[""] * len(tasks),
-            outcomes=[Outcome.BLANK if empty else Outcome.UNFINISHED for empty in blank],
-            pending=deque(index for index, empty in enumerate(blank) if not empty),
-        )
-
-    def count(self, outcome: Outcome) -> int:
-        """Count the prompts that ended so."""
-        return self.outcomes.count(outcome)
-
-    def raise_if_nothing(self) -> None:
-        """Raise what went wrong when prompts were asked and not one has an answer.
-
-        Raises the first prompt's own error, or EngineTimeout when the deadline came first.
-        """
-        if self.count(Outcome.FAILED) + self.count(Outcome.UNFINISHED) == 0:
-            return
-        if self.count(Outcome.WHOLE):
-            return
-        for index in sorted(self.errors):
-            raise self.errors[index]
-        raise EngineTimeout(
-            "the deadline (PREDICT_DEADLINE_S) came before any answer "
-            f"to the {len(self.tasks)} prompts"
-        )
+    def partial(self, task: Task, draft: Draft) -> str:
+        """Return the answer as far as it has come, "" when there is none."""
 
 
 class Fanout:
@@ -91,27 +49,37 @@ class Fanout:
 
     def __init__(
         self,
-        answer: Callable[[Task], Awaitable[str]],
+        answers: Answers,
         gate: Gate,
         metrics: Metrics,
         *,
         concurrency: int,
         max_attempts: int,
+        first_delay_s: float = FIRST_DELAY_S,
     ) -> None:
-        self._answer = answer
+        self._answers = answers
         self._gate = gate
         self._metrics = metrics
-        self._concurrency = concurrency
         self._max_attempts = max_attempts
+        self._first_delay_s = first_delay_s
         self._semaphore = asyncio.Semaphore(concurrency)
+        # Among n suspects one is found soonest by groups of √n, then one by one.
+        self._widths = (concurrency, max(1, math.isqrt(concurrency)), 1)
+        assert len(self._widths) == NUM_LANES
         self._scopes: set[anyio.CancelScope] = set()
         self._latest = float("inf")
 
-    async def run(self, tasks: Sequence[Task], deadline: float) -> Batch:
-        """Answer all tasks, in order, or as many as can be until the deadline.
+    async def run(
+        self,
+        tasks: Sequence[Task],
+        deadline: float,
+        on_done: Callable[[], None] = lambda: None,
+    ) -> Batch:
+        """Answer all tasks, in order, or as far as can be until the deadline.
 
-        `deadline` is on the event loop's clock, in seconds. Raises nothing for a prompt that
-        fails: its outcome and error stand in the batch. A cancelled run cancels its calls.
+        `deadline` is on the event loop's clock, in seconds; `on_done` is called for every prompt
+        that needs the engine no more. Raises nothing for a prompt that fails: its outcome and
+        error stand in the batch. A cancelled run cancels its calls.
         """
         batch = Batch.of(tasks)
         batch.started = anyio.current_time()
@@ -119,11 +87,13 @@ class Fanout:
         self._scopes.add(scope)
         try:
             with scope:
-                async with anyio.create_task_group() as workers:
-                    for _ in range(min(self._concurrency, len(batch.pending))):
-                        workers.start_soon(self._work, batch)
+                for lane, width in zip(batch.lanes, self._widths, strict=True):
+                    await self._run_lane(batch, lane, width, on_done)
         finally:
             self._scopes.discard(scope)
+        batch.is_cut = scope.cancelled_caught
+        for index, draft in batch.drafts.items():
+            batch.keep_partial(index, self._answers.partial(batch.tasks[index], draft))
         for outcome in Outcome:
             self._metrics.answers.labels(outcome.value).inc(batch.count(outcome))
         return batch
@@ -134,38 +104,68 @@ class Fanout:
         for scope in self._scopes:
             scope.deadline = min(scope.deadline, deadline)
 
-    async def _work(self, batch: Batch) -> None:
-        while batch.pending:
+    async def _run_lane(
+        self, batch: Batch, lane: deque[int], width: int, on_done: Callable[[], None]
+    ) -> None:
+        async with anyio.create_task_group() as workers:
+            for _ in range(min(width, len(lane))):
+                workers.start_soon(self._work, batch, lane, on_done)
+
+    async def _work(self, batch: Batch, lane: deque[int], on_done: Callable[[], None]) -> None:
+        while lane:
             async with self._semaphore:
                 await self._gate.wait_until_ready()
                 # Both waits may have been long: other workers may have taken the rest.
-                if batch.pending:
-                    await self._take_one(batch)
+                if not lane:
+                    return
+                index = lane.popleft()
+                error = await self._ask(batch, index)
+            if error is None or not self._is_worth_another(batch, index, error):
+                on_done()
+                continue
+            self._metrics.prompts_requeued.inc()
+            if not isinstance(error, EngineLost):  # the gate makes those wait
+                await anyio.sleep(self._delay_s(batch, index))
+            # In front: it is the oldest, and a batch's last answers decide when it is done.
+            batch.lane_of(index).appendleft(index)
 
-    async def _take_one(self, batch: Batch) -> None:
-        index = batch.pending.popleft()
+    async def _ask(self, batch: Batch, index: int) -> GatewayError | None:
+        """Ask for one prompt's answer once; return what went wrong."""
         start = anyio.current_time()
         self._metrics.queue_wait_s.observe(start - batch.started)
+        task = batch.tasks[index]
         with self._metrics.prompts_in_flight.track_inprogress():
             try:
-                batch.answers[index] = await self._answer(batch.tasks[index])
-                batch.outcomes[index] = Outcome.WHOLE
-            except EngineNotReady as exc:
-                self._gate.suspect()
-                self._requeue(batch, index, exc)
+                batch.finish(index, await self._answers.answer(task, batch.draft(index)))
             except GatewayError as exc:
-                self._fail(batch, index, exc)
-        self._metrics.prompt_s.observe(anyio.current_time() - start)
+                if isinstance(exc, EngineNotReady):
+                    self._gate.suspect()
+                return exc
+            finally:
+                self._metrics.prompt_s.observe(anyio.current_time() - start)
+        return None
 
-    def _requeue(self, batch: Batch, index: int, exc: EngineNotReady) -> None:
-        attempts = batch.attempts[index] = batch.attempts.get(index, 0) + 1
-        if attempts >= self._max_attempts:
-            self._fail(batch, index, exc)
-            return
-        self._metrics.prompts_requeued.inc()
-        batch.pending.appendleft(index)
+    def _is_worth_another(self, batch: Batch, index: int, error: GatewayError) -> bool:
+        """Tell whether a prompt is asked again; if not, it has failed.
 
-    def _fail(self, batch: Batch, index: int, exc: GatewayError) -> None:
-        batch.outcomes[index] = Outcome.FAILED
-        batch.errors[index] = exc
-        self._metrics.errors.labels(exc.type).inc()
+        Without a bound of its own only where the engine did not take it: the deadline bounds that.
+        """
+        batch.tries[index] = batch.tries.get(index, 0) + 1
+        if isinstance(error, EngineLost):
+            count = batch.losses[index] = batch.losses.get(index, 0) + 1
+        elif isinstance(error, EngineNotReady):
+            return True
+        elif isinstance(error, EngineFailure) and error.can_pass:
+            count = batch.failures[index] = batch.failures.get(index, 0) + 1
+        else:
+            count = self._max_attempts
+        if count < self._max_attempts:
+            return True
+        batch.fail(index, error)
+        self._metrics.errors.labels(error.type).inc()
+        return False
+
+    def _delay_s(self, batch: Batch, index: int) -> float:
+        # The exponent is bounded too: a deadline may be hours away.
+        doublings = min(batch.tries[index] - 1, 10)
+        return min(self._first_delay_s * 2.0**doublings, MAX_DELAY_S)

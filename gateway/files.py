@@ -10,6 +10,18 @@ WANTED_FILES = 65_536
 _log = logging.getLogger("gateway")
 
 
+# Listeners, log files, libraries, and the connections that are no completion.
+_OTHER_FILES = 64
+
+
+def affordable_connections(file_limit: int) -> int:
+    """Tell how many completions may be under way: the clients' connections need descriptors too.
+
+    Beyond, a new connection fails, also the one that asks for the engine's health.
+    """
+    return max((file_limit - _OTHER_FILES) * 3 // 4, 1)
+
+
 def raise_file_limit(wanted: int = WANTED_FILES) -> int:
     """Raise the soft limit of open files as far as the hard limit allows; return what holds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -34,7 +34,7 @@ class Metrics:
         self.prompts = Counter("evalgate_prompts", "Prompts received", registry=registry)
         self.answers = Counter(
             "evalgate_answers",
-            "Answers by outcome: whole, blank, failed, unfinished",
+            "Answers by outcome: whole, partial, blank, failed, unfinished",
             ["outcome"],
             registry=registry,
         )
@@ -44,9 +44,13 @@ class Metrics:
         self.prompts_in_flight = Gauge(
             "evalgate_prompts_in_flight", "Prompts at the engine now", registry=registry
         )
+        self.open_prompts = Gauge(
+            "evalgate_open_prompts", "Prompts accepted and not answered yet", registry=registry
+        )
+        self.tasks = Gauge("evalgate_tasks", "Tasks of the event loop", registry=registry)
         self.prompts_requeued = Counter(
             "evalgate_prompts_requeued",
-            "Prompts put back because the engine was lost under them",
+            "Prompts put back because the engine was lost, busy or answered nonsense",
             registry=registry,
         )
         self.prompts_shortened = Counter(

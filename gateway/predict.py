@@ -6,6 +6,7 @@ The contract itself is in contract.py, the batch in fanout.py.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import anyio
 from starlette.requests import Request
@@ -13,10 +14,11 @@ from starlette.responses import Response
 
 from gateway import contract
 from gateway.answering import Task
+from gateway.batch import Batch
 from gateway.errors import RequestTooLarge
-from gateway.fanout import Batch, Outcome
 from gateway.service import Service
 
+ANSWERS_HEADER = "X-Evalgate-Answers"
 _log = logging.getLogger("gateway.predict")
 
 
@@ -33,9 +35,11 @@ class Predict:
         start = anyio.current_time()
         body = await read_body(request, self._settings.max_body_bytes)
         asked = contract.parse(body, self._settings.sampling, self._settings.max_batch_prompts)
-        self._metrics.prompts.inc(len(asked.prompts))
         tasks = self._tasks(asked, request.state.request_id)
-        batch = await self._run(request, tasks, start + self._settings.predict_deadline_s)
+        with self._service.admission.admit(len(tasks)) as ticket:
+            self._metrics.prompts.inc(len(tasks))
+            deadline = start + self._settings.predict_deadline_s
+            batch = await self._run(request, tasks, deadline, ticket.note_done)
         if batch is None:
             self._metrics.clients_gone.inc()
             _log.info("client left", extra={"fields": {"request_id": request.state.request_id}})
@@ -44,7 +48,9 @@ class Predict:
         request.state.is_reported = True
         batch.raise_if_nothing()
         return Response(
-            contract.encode(batch.answers, asked.is_batch), media_type="application/json"
+            contract.encode(batch.answers, asked.is_batch),
+            media_type="application/json",
+            headers={ANSWERS_HEADER: " ".join(f"{k}={n}" for k, n in batch.counts().items())},
         )
 
     def _tasks(self, asked: contract.PredictRequest, request_id: str) -> list[Task]:
@@ -53,23 +59,25 @@ class Predict:
             for index, prompt in enumerate(asked.prompts)
         ]
 
-    async def _run(self, request: Request, tasks: list[Task], deadline: float) -> Batch | None:
+    async def _run(
+        self, request: Request, tasks: list[Task], deadline: float, on_done: Callable[[], None]
+    ) -> Batch | None:
         """Run the batch while the client is there; None when it left, its calls then cancelled."""
         batch: Batch | None = None
         async with anyio.create_task_group() as watch:
             watch.start_soon(_cancel_when_gone, request, watch.cancel_scope)
-            batch = await self._service.fanout.run(tasks, deadline)
+            batch = await self._service.fanout.run(tasks, deadline, on_done)
             watch.cancel_scope.cancel()
         return batch
 
     def _report(self, batch: Batch, request_id: str, seconds: float) -> None:
         self._metrics.predict_s.observe(seconds)
-        if batch.count(Outcome.UNFINISHED):
+        if batch.is_cut:
             self._metrics.deadline_hits.inc()
         fields: dict[str, object] = {
             "request_id": request_id,
             "prompts": len(batch.tasks),
-            **{outcome.value: batch.count(outcome) for outcome in Outcome},
+            **batch.counts(),
             "seconds": round(seconds, 3),
         }
         if self._settings.log_prompts:
@@ -85,7 +93,7 @@ def _summary(batch: Batch) -> tuple[int, str]:
     """Return a batch's log level and message: what kept answers away, when any is missing."""
     if batch.errors:
         return logging.WARNING, f"predict: {batch.errors[min(batch.errors)]}"
-    if batch.count(Outcome.UNFINISHED):
+    if batch.is_cut:
         return logging.WARNING, "predict: the deadline came first"
     return logging.INFO, "predict"
 

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from types import TracebackType
 
+from gateway.admission import Admission
 from gateway.answering import Answerer
 from gateway.completion import RequestEncoder
 from gateway.engine import Engine
 from gateway.fanout import Fanout
+from gateway.files import WANTED_FILES, affordable_connections
 from gateway.metrics import Metrics
 from gateway.policy import load_policy
 from gateway.readiness import Readiness
 from gateway.settings import Settings
 from gateway.warmup import load_prompts, warm_up
 
+_log = logging.getLogger("gateway.lifecycle")
+
 
 class Service:
     """All parts of one gateway; an asynchronous context manager that opens the connections.
 
-    Raises SettingsError or PolicyError when a file that the settings name cannot be used.
+    `file_limit` is how many descriptors this process may have. Raises SettingsError or
+    PolicyError when a file that the settings name cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, file_limit: int = WANTED_FILES) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.concurrency = min(settings.batch_concurrency, affordable_connections(file_limit))
+        if self.concurrency < settings.batch_concurrency:
+            _log.warning(
+                "BATCH_CONCURRENCY lowered from %d to %d: the limit of open files is %d",
+                settings.batch_concurrency,
+                self.concurrency,
+                file_limit,
+            )
         self.engine = Engine(
             settings.engine_base_url,
             RequestEncoder(
                 settings.served_model_name,
                 settings.system_message(),
                 enable_thinking=settings.enable_thinking,
+                is_stream=settings.stream_answers,
             ),
-            max_connections=settings.batch_concurrency,
+            max_connections=self.concurrency,
             keepalive_s=settings.engine_keepalive_s,
             health_timeout_s=settings.health_timeout_s,
             api_key=settings.engine_api_key.get_secret_value() if settings.engine_api_key else None,
@@ -46,12 +61,13 @@ class Service:
             strikes=settings.health_strikes,
         )
         self.fanout = Fanout(
-            self.answerer.answer,
+            self.answerer,
             self.readiness,
             self.metrics,
-            concurrency=settings.batch_concurrency,
+            concurrency=self.concurrency,
             max_attempts=settings.max_engine_attempts,
         )
+        self.admission = Admission(settings.max_open_prompts)
         self._warmup_prompts = load_prompts(settings.warmup_data_path, settings.warmup_num_samples)
 
     async def __aenter__(self) -> Service:
@@ -74,6 +90,6 @@ class Service:
         await warm_up(
             lambda prompt: self.engine.complete(prompt, sampling, "warm-up"),
             self._warmup_prompts,
-            width=self.settings.batch_concurrency,
+            width=self.concurrency,
             budget_s=self.settings.warmup_budget_s,
         )

@@ -70,12 +70,28 @@ class Settings(BaseSettings):
     max_batch_prompts: int = Field(
         20_000, ge=1, le=1_000_000, description="prompts in one request; more are refused with 413"
     )
+    # Two of the largest batches: a bound on memory, far from what an evaluator sends.
+    max_open_prompts: int = Field(
+        40_000,
+        ge=1,
+        le=10_000_000,
+        description="prompts accepted and not yet answered, over all requests; a request over it "
+        "is refused with 429 and a Retry-After, unless it is the only one",
+    )
     max_body_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="bytes of a request body; more are refused with 413"
     )
     # A prompt that takes the engine down with it must not do so for ever.
     max_engine_attempts: int = Field(
-        4, ge=1, le=100, description="times a prompt is sent when the engine is lost under it"
+        4,
+        ge=1,
+        le=100,
+        description="times a prompt is sent when the engine is lost under it, or answers nonsense",
+    )
+    stream_answers: bool = Field(
+        True,
+        description="take answers as they are written, so that the deadline returns unfinished "
+        "ones as far as they came; without, they come whole or not at all",
     )
 
     # -- sampling

@@ -16,6 +16,7 @@ from gateway.engine import Engine
 from gateway.errors import EngineFailure, PromptTooLong
 from gateway.metrics import Metrics
 from gateway.policy import AnswerRules, Policy, Rule
+from gateway.streaming import Draft
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Script
@@ -42,7 +43,8 @@ async def answering(
 async def answer(answerer: Answerer, prompt: str, **changes: Any) -> str:
     own = changes.pop("has_own_budget", False)
     with anyio.fail_after(10):
-        return await answerer.answer(Task(prompt, replace(SAMPLING, **changes), "test-0", own))
+        task = Task(prompt, replace(SAMPLING, **changes), "test-0", own)
+        return await answerer.answer(task, Draft())
 
 
 def sent_prompt(body: dict[str, Any]) -> str:

@@ -46,7 +46,14 @@ def test_a_request_names_all_of_its_sampling() -> None:
         "frequency_penalty": 0.25,
         "stop": ["。", "\n\n"],
         "chat_template_kwargs": {"enable_thinking": False},
+        "stream": True,
+        "stream_options": {"include_usage": True},
     }
+
+
+def test_a_whole_answer_can_be_asked_for() -> None:
+    encoder = RequestEncoder("model", "", enable_thinking=False, is_stream=False)
+    assert not {"stream", "stream_options"} & set(json.loads(encoder.encode("q", SAMPLING)))
 
 
 def test_without_stop_strings_none_are_sent() -> None:

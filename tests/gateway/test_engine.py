@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,20 +13,29 @@ import pytest
 
 from gateway.completion import Completion, RequestEncoder
 from gateway.engine import MAX_COMPLETION_BYTES, Engine, Health, translate
-from gateway.errors import EngineFailure, EngineNotReady, InvalidRequest, PromptTooLong
+from gateway.errors import (
+    EngineFailure,
+    EngineLost,
+    EngineNotReady,
+    InvalidRequest,
+    PromptTooLong,
+)
+from gateway.streaming import Draft
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule, Script
 from tests.gateway.serving import SAMPLING, free_port, reply_of, saying
 
 pytestmark = pytest.mark.anyio
+OwnEngine = Callable[[Script], FakeEngine]
 COMPLETIONS = "/v1/chat/completions"
 
 
 @asynccontextmanager
 async def client_of(url: str, **changes: Any) -> AsyncIterator[Engine]:
     options = {"max_connections": 8, "keepalive_s": 30.0, "health_timeout_s": 2.0, **changes}
-    encoder = RequestEncoder("evalgate", "Be brief.", enable_thinking=False)
+    is_stream = options.pop("is_stream", True)
+    encoder = RequestEncoder("evalgate", "Be brief.", enable_thinking=False, is_stream=is_stream)
     async with Engine(url, encoder, **options) as client:
         yield client
 
@@ -48,8 +57,9 @@ async def ask_at_once(client: Engine, prompts: list[str]) -> dict[str, str]:
     return answers
 
 
-async def test_completes_a_prompt(engine: FakeEngine) -> None:
-    async with client_of(engine.url) as client:
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_completes_a_prompt(engine: FakeEngine, is_stream: bool) -> None:
+    async with client_of(engine.url, is_stream=is_stream) as client:
         completion = await ask(client, "what is a warp")
     assert completion == Completion("answer to: what is a warp", "stop", 5, 6)
 
@@ -81,6 +91,8 @@ async def test_sends_all_sampling_with_thinking_off(engine: FakeEngine) -> None:
         "frequency_penalty": 0.2,
         "stop": ["\n\n", "完"],
         "chat_template_kwargs": {"enable_thinking": False},
+        "stream": True,
+        "stream_options": {"include_usage": True},
     }
 
 
@@ -176,49 +188,115 @@ async def test_unresolvable_host_means_not_ready() -> None:
         script.Close("after_headers"),
     ],
 )
-async def test_broken_off_answer_means_not_ready_and_is_not_asked_again(
-    engine: FakeEngine, action: script.Action
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_broken_off_answer_means_lost_and_is_not_asked_again(
+    engine: FakeEngine, action: script.Action, is_stream: bool
 ) -> None:
     await engine.set_script([Rule(action)])
-    async with client_of(engine.url) as client:
-        with pytest.raises(EngineNotReady, match="cannot be reached"):
+    async with client_of(engine.url, is_stream=is_stream) as client:
+        with pytest.raises(EngineLost, match="the engine (broke|ended)"):
             await ask(client)
     assert (await engine.stats()).requests == 1
 
 
 @pytest.mark.parametrize("action", [script.Reset("before"), script.Close("before")])
-async def test_connection_ended_before_an_answer_is_tried_once_more(
+async def test_connection_ended_before_an_answer_is_tried_once_more_if_it_was_reused(
     engine: FakeEngine, action: script.Action
 ) -> None:
-    await engine.set_script([Rule(action)])
+    """On a new connection the prompt may be what ended it: the batch decides, not the client."""
     async with client_of(engine.url) as client:
-        with pytest.raises(EngineNotReady):
+        await engine.set_script([Rule(action)])
+        with pytest.raises(EngineLost):
             await ask(client)
-        assert (await engine.stats()).requests == 2
+        assert (await engine.stats()).requests == 1
+        await engine.set_script(Script())
+        await ask(client)
+        await engine.reset_stats()
         await engine.set_script([Rule(action, times=1)])
         assert (await ask(client)).text == "answer to: hello"
+        assert (await engine.stats()).requests == 2
+
+
+async def test_engine_that_dies_under_a_reused_connection_is_lost(own_engine: OwnEngine) -> None:
+    """The second try found nobody: that looked as if the engine had never taken the prompt."""
+    engine = own_engine(Script())
+    async with client_of(engine.url) as client:
+        await ask(client)
+        await engine.set_script([Rule(script.Exit())])
+        with pytest.raises(EngineLost):
+            await ask(client)
+
+
+@pytest.mark.parametrize("then", ["reset", "close", "error"])
+async def test_draft_holds_what_came_before_the_engine_broke_off(
+    engine: FakeEngine, then: Any
+) -> None:
+    draft = Draft()
+    async with client_of(engine.url) as client:
+        await engine.set_script([Rule(script.HalfStream(2, then))])
+        with pytest.raises((EngineLost, EngineFailure)):
+            await client.complete("hello", SAMPLING, "test-0", draft)
+        assert draft.text == "answer "
+        await engine.set_script([Rule(script.HalfStream(1, then))])
+        with pytest.raises((EngineLost, EngineFailure)):
+            await client.complete("hello", SAMPLING, "test-0", draft)
+        assert draft.text == "answer ", "the attempt that came furthest counts"
+
+
+async def test_draft_follows_a_stream_that_stalls(engine: FakeEngine) -> None:
+    await engine.set_script([Rule(script.HalfStream(3, "stall"))])
+    draft = Draft()
+    async with client_of(engine.url) as client, anyio.create_task_group() as group:
+        group.start_soon(client.complete, "hello", SAMPLING, "test-0", draft)
+        with anyio.fail_after(10):
+            while draft.text != "answer to: ":  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    assert (await engine.wait_until(lambda stats: stats.running == 0)).cancelled == 1
+
+
+async def test_trickled_stream_is_read_whole(engine: FakeEngine) -> None:
+    await engine.set_script([Rule(script.Trickle(0.0))])
+    async with client_of(engine.url) as client:
+        assert await ask(client) == Completion("answer to: hello", "stop", 2, 3)
 
 
 @pytest.mark.parametrize(
     ("action", "message"),
     [
         (script.Garbage(), "not a chat completion"),
-        (script.Garbage('{"object": "chat.completion"}'), "not a chat completion"),
         (script.Garbage("[" * 100_000), "not a chat completion"),
         (script.EmptyChoices(), "no choices"),
-        (script.NullContent(), "null content"),
         (script.Status(500, "out of paper"), "the engine answered 500: out of paper"),
         (script.Status(404, "The model `x` does not exist."), "404: The model"),
         (script.Status(401, "Unauthorized", style="flat"), "401: Unauthorized"),
-        (script.Status(429, "later", style="raw", retry_after="1"), "429: later"),
     ],
 )
+@pytest.mark.parametrize("is_stream", [True, False])
 async def test_answer_that_is_no_completion_is_a_failure(
-    engine: FakeEngine, action: script.Action, message: str
+    engine: FakeEngine, action: script.Action, message: str, is_stream: bool
 ) -> None:
     await engine.set_script([Rule(action)])
-    async with client_of(engine.url) as client:
+    async with client_of(engine.url, is_stream=is_stream) as client:
         with pytest.raises(EngineFailure, match=message):
+            await ask(client)
+
+
+@pytest.mark.parametrize(("code", "can_pass"), [(500, True), (404, False), (401, False)])
+async def test_failure_tells_whether_it_can_pass(
+    engine: FakeEngine, code: int, can_pass: bool
+) -> None:
+    await engine.set_script([Rule(script.Status(code, "no"))])
+    async with client_of(engine.url) as client:
+        with pytest.raises(EngineFailure) as raised:
+            await ask(client)
+    assert raised.value.can_pass is can_pass
+
+
+async def test_null_content_of_a_plain_answer_is_a_failure(engine: FakeEngine) -> None:
+    await engine.set_script([Rule(script.NullContent())])
+    async with client_of(engine.url, is_stream=False) as client:
+        with pytest.raises(EngineFailure, match="null content"):
             await ask(client)
 
 
@@ -241,6 +319,7 @@ async def test_endless_answer_is_refused_by_its_length() -> None:
     ("code", "message"),
     [
         (503, "starting"),
+        (429, "later"),
         (502, "Bad Gateway"),
         (504, "upstream"),
         (500, "EngineCore encountered an issue. See stack trace (above) for the root cause."),

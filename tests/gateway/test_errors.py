@@ -4,6 +4,7 @@ import pytest
 
 from gateway.errors import (
     EngineFailure,
+    EngineLost,
     EngineNotReady,
     EngineTimeout,
     GatewayError,
@@ -22,9 +23,10 @@ from gateway.errors import (
         (InvalidRequest("x"), 400, "InvalidRequest"),
         (PromptTooLong("x"), 400, "PromptTooLong"),
         (RequestTooLarge("x"), 413, "RequestTooLarge"),
-        (Overloaded("x"), 429, "Overloaded"),
+        (Overloaded("x", retry_after_s=3), 429, "Overloaded"),
         (EngineFailure("x"), 502, "EngineFailure"),
         (EngineNotReady("x"), 503, "EngineNotReady"),
+        (EngineLost("x"), 503, "EngineLost"),
         (EngineTimeout("x"), 504, "EngineTimeout"),
     ],
 )

@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from gateway.files import affordable_connections
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import resource, sys
@@ -26,6 +30,13 @@ def raised(*, soft: int, hard: int, wanted: int) -> list[int]:
         check=True,
     )
     return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("limit", "connections"), [(65_536, 49_104), (1024, 720), (256, 144), (64, 1), (3, 1)]
+)
+def test_a_part_of_the_files_is_for_completions(limit: int, connections: int) -> None:
+    assert affordable_connections(limit) == connections
 
 
 def test_the_soft_limit_is_raised_to_what_is_wanted() -> None:

@@ -161,14 +161,18 @@ async def test_sigterm_while_the_port_is_held_ends_it_promptly() -> None:
 
 
 async def test_batch_completes_with_few_open_files(engine: FakeEngine) -> None:
-    environment = environment_of(engine, BATCH_CONCURRENCY="128")
-    prompts = [f"question {index}" for index in range(358)]
+    """With connections for a whole batch there was none left to ask for the engine's health."""
+    environment = environment_of(engine, BATCH_CONCURRENCY="1000")
+    prompts = [f"question {index}" for index in range(2000)]
     with gateway_process(environment, max_files=256) as gateway:
         await anyio.to_thread.run_sync(gateway.wait_for_stderr, "curl")
         assert open_file_limits(gateway.pid) == (256, 256)
         await engine.set_script([Rule(script.Delay(0.0, 0.02))])
         response = await anyio.to_thread.run_sync(ask, gateway, prompts)
+        lowered = "BATCH_CONCURRENCY lowered from 1000 to 144: the limit of open files is 256"
+        assert lowered in "\n".join(gateway.stderr)
     assert response.json() == {"response": [f"answer to: {prompt}" for prompt in prompts]}
+    assert (await engine.stats()).peak_running <= 144
 
 
 async def run_two_batches(engine: FakeEngine, **settings: str) -> GatewayProcess:
@@ -199,7 +203,7 @@ async def test_plain_log_is_one_readable_line_a_batch(engine: FakeEngine) -> Non
     stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
     assert all(re.match(f"{stamp} (INFO|WARNING) +\\S", line) for line in gateway.stdout)
     [batch] = [line for line in gateway.stdout if " predict " in line]
-    assert re.search(r" request_id=\w{32} prompts=2 whole=1 blank=1 failed=0 ", batch)
+    assert re.search(r" request_id=\w{32} prompts=2 whole=1 partial=0 blank=1 ", batch)
     assert "my secret" in batch
     assert not any("GET /" in line for line in gateway.stdout), "no access log"
     assert any(line.startswith("gateway: engine ready, was warming") for line in gateway.stderr)

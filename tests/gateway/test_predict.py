@@ -9,6 +9,7 @@ import anyio
 import httpx
 import pytest
 
+from gateway.predict import ANSWERS_HEADER
 from gateway.settings import Settings
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
@@ -84,7 +85,7 @@ async def test_requests_own_sampling_is_sent_and_unknown_fields_are_ignored(
     }
     assert body["max_tokens"] == 5
     assert body["model"] == "evalgate"
-    assert "seed" not in body and "stream" not in body
+    assert "seed" not in body
 
 
 async def test_settings_decide_what_a_request_leaves_open(engine: FakeEngine) -> None:
@@ -209,7 +210,7 @@ async def test_body_just_inside_its_limit_is_read(engine: FakeEngine) -> None:
         (script.Status(400, "bad sampling"), 400, "InvalidRequest"),
         (script.Garbage(), 502, "EngineFailure"),
         (script.Status(500, "out of paper"), 502, "EngineFailure"),
-        (script.Close("mid_body"), 503, "EngineNotReady"),
+        (script.Close("before"), 503, "EngineLost"),
     ],
 )
 async def test_batch_without_any_answer_is_the_engines_error(
@@ -227,6 +228,7 @@ async def test_failing_prompt_in_a_batch_is_an_empty_answer(engine: FakeEngine) 
         got = await gateway.predict(["good", "bad"])
         assert (got.status_code, got.json()) == (200, {"response": ["answer to: good", ""]})
         assert await gateway.sample("evalgate_answers_total", outcome="failed") == 1
+        assert got.headers[ANSWERS_HEADER] == "whole=1 partial=0 blank=0 failed=1 unfinished=0"
 
 
 async def test_deadline_gives_a_whole_list_with_what_there_is(engine: FakeEngine) -> None:
@@ -237,6 +239,64 @@ async def test_deadline_gives_a_whole_list_with_what_there_is(engine: FakeEngine
         assert 0.5 <= anyio.current_time() - started < 1.5
         assert got.json() == {"response": ["answer to: a", "", "answer to: b"]}
         assert await gateway.sample("evalgate_deadline_hits_total") == 1
+
+
+async def test_deadline_gives_unfinished_answers_as_far_as_they_came(engine: FakeEngine) -> None:
+    """Cleaned up like any answer: the thinking is out, the text is trimmed."""
+    thinking = "<think>so let me see</think> A warp is 32 threads"
+    async with serving(settings_for(engine.url, predict_deadline_s=0.6)) as gateway:
+        await engine.set_script(
+            [
+                Rule(script.HalfStream(2, "stall"), match="half"),
+                Rule(script.Stall(), match="stall"),
+                Rule(script.Trickle(0.02, "chunk"), match="slow" * 200),
+                Rule(script.Text(thinking), match="thinking"),
+            ]
+        )
+        got = await gateway.predict(["a", "half", "stall", "slow" * 200, "thinking", ""])
+        answers = got.json()["response"]
+        assert answers[:3] == ["answer to: a", "answer", ""]
+        assert "answer to: slow".startswith(answers[3][:15]) and len(answers[3]) < 800
+        assert answers[4:] == ["A warp is 32 threads", ""]
+        assert got.headers[ANSWERS_HEADER] == "whole=2 partial=2 blank=1 failed=0 unfinished=1"
+        assert await gateway.sample("evalgate_answers_total", outcome="partial") == 2
+    assert (await engine.wait_until(lambda stats: stats.running == 0)).cancelled == 3
+
+
+async def test_deadline_with_only_partial_answers_is_a_list_all_the_same(
+    engine: FakeEngine,
+) -> None:
+    async with serving(settings_for(engine.url, predict_deadline_s=0.3)) as gateway:
+        await engine.set_script([Rule(script.HalfStream(2, "stall"))])
+        assert (await gateway.predict(["a", "b"])).json() == {"response": ["answer", "answer"]}
+
+
+async def test_deadline_without_streaming_has_whole_answers_only(engine: FakeEngine) -> None:
+    settings = settings_for(engine.url, predict_deadline_s=0.3, stream_answers=False)
+    async with serving(settings) as gateway:
+        await engine.set_script([Rule(script.Trickle(0.01), match="slow")])
+        got = await gateway.predict(["a", "slow"])
+    assert got.json() == {"response": ["answer to: a", ""]}
+
+
+async def test_more_prompts_than_the_bound_are_told_to_come_again(engine: FakeEngine) -> None:
+    settings = settings_for(engine.url, max_open_prompts=10, batch_concurrency=4)
+    async with serving(settings) as gateway:
+        await engine.set_script([Rule(script.Hold())])
+        async with anyio.create_task_group() as group:
+            # Over the bound by itself, but nothing else is open.
+            group.start_soon(gateway.predict, ["a"] * 12)
+            await engine.wait_until(lambda stats: stats.running == 4)
+            refused = await gateway.predict("b")
+            assert error_of(refused)[:2] == (429, "Overloaded")
+            assert "MAX_OPEN_PROMPTS is 10" in error_of(refused)[2]
+            assert int(refused.headers["retry-after"]) >= 1
+            assert (await gateway.get("/")).status_code == 200
+            assert await gateway.sample("evalgate_open_prompts") == 12
+            await engine.set_script(Script())
+            await engine.release()
+        assert await gateway.sample("evalgate_open_prompts") == 0
+        assert (await gateway.predict("b")).json() == {"response": "answer to: b"}
 
 
 async def test_deadline_before_any_answer_is_504(engine: FakeEngine) -> None:
