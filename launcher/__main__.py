@@ -58,7 +58,9 @@ def _run_engine(args: argparse.Namespace, settings: LauncherSettings) -> int:
     from launcher import guardian
     from launcher.plan import plan_engine
 
-    return anyio.run(guardian.run, settings, lambda: plan_engine(settings, os.environ))
+    return anyio.run(
+        guardian.run, settings, lambda rung: plan_engine(settings, os.environ, rung=rung)
+    )
 
 
 def _run_model(args: argparse.Namespace, settings: LauncherSettings) -> int:

@@ -15,14 +15,17 @@ _ARGPARSE_EXIT_CODE = 2
 _ARGPARSE_ERROR = re.compile(r"\S+: error: .+")
 
 
-def describe_exit(returncode: int, log_lines: Sequence[str], at: float, lived_s: float) -> Exit:
+def describe_exit(
+    returncode: int, log_lines: Sequence[str], at: float, lived_s: float, killed_because: str = ""
+) -> Exit:
     """Return the record of an end; `returncode` is minus the signal that ended the process."""
+    reason = f"exit code {returncode}" if returncode >= 0 else _signal_name(-returncode)
     return Exit(
         code=returncode if returncode >= 0 else None,
         signal=-returncode if returncode < 0 else None,
         at=at,
         lived_s=lived_s,
-        reason=f"exit code {returncode}" if returncode >= 0 else _signal_name(-returncode),
+        reason=killed_because or reason,
         log_lines=tuple(log_lines[-LAST_LOG_LINES:]),
     )
 
@@ -35,8 +38,13 @@ def rejected_argument(returncode: int, log_lines: Sequence[str]) -> str | None:
     return next((match[0] for match in matches if match is not None), None)
 
 
-def restart_delay_s(attempt: int) -> float:
-    """Seconds to wait before start number `attempt` of a series without a proven one."""
+def restart_delay_s(attempt: int, failures: int) -> float:
+    """Seconds to wait before start number `attempt` of a series without a proven one.
+
+    `failures` is how many of them were on the rung that is tried next: another one is not made to
+    wait, but for the second that supervisord wants a program to last.
+    """
+    attempt = min(attempt, failures + 2)
     if attempt <= 1:
         return 0.0
     # The exponent is bounded too: a machine may try for months.

@@ -16,6 +16,7 @@ from launcher.settings import LauncherSettings, secret_names
 
 # The engine closes an idle connection this much later than the gateway stops using it.
 KEEPALIVE_MARGIN_S = 10
+KV_CACHE_NAME = "VLLM_CPU_KVCACHE_SPACE"
 
 _ALWAYS = {
     # The run has no network: a look-up would only wait for its timeout.
@@ -53,7 +54,7 @@ def engine_environment(
         # A vendor's plugin that is installed here too would take over the platform.
         env.setdefault("VLLM_PLUGINS", "")
     if accelerator is Accelerator.CPU:
-        env.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.cpu_kv_cache_gib))
+        env.setdefault(KV_CACHE_NAME, str(settings.cpu_kv_cache_gib))
     if settings.engine_api_key is not None:
         env["VLLM_API_KEY"] = settings.engine_api_key.get_secret_value()
     return env

@@ -1,8 +1,7 @@
 """Owns one engine from its start to its end: signals, log, state file, what is left of its group.
 
-It decides nothing about the configuration: it runs the plan that it is given, once, and its exit
-code tells supervisord whether another try makes sense. Not here yet, but meant to go in: a watchdog
-(`_watch`, once the engine runs) and other plans after a failed start (`plan_engine`, by `attempt`).
+It decides nothing about the configuration: it runs the plan of the rung that its state names, once,
+and its exit code tells supervisord whether another try makes sense.
 """
 
 from __future__ import annotations
@@ -11,45 +10,33 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 import anyio
 from anyio.abc import Process, TaskStatus
 
-from launcher import process_group
-from launcher.ending import describe_exit, rejected_argument, restart_delay_s
+from launcher import process_group, scratch
+from launcher.diagnosis import Diagnosis
+from launcher.ending import restart_delay_s
 from launcher.engine_port import wait_until_free
 from launcher.engines.base import EnginePlan
 from launcher.errors import CannotStart, LauncherError
+from launcher.ladder import AS_CONFIGURED, Rung
 from launcher.log_pump import LogPump
 from launcher.log_tail import LineSplitter, redact_argv
+from launcher.outcome import End, judge_end, tries
+from launcher.overseer import DEFAULT_PACE, Overseer, Pace
 from launcher.settings import LauncherSettings
-from launcher.startup import wait_until_ready
 from launcher.state import EngineState, StateFile, next_state, read_state
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How often and how long the guardian looks."""
-
-    poll_s: float = 0.5
-    progress_s: float = 10.0
-    # A start that leads to this much health was none of a series of failed ones.
-    proven_s: float = 60.0
-    port_wait_s: float = 5.0
-    # Time for the leader's children to end by themselves, as they do after a clean exit.
-    leftover_grace_s: float = 1.0
-    drain_s: float = 2.0
-
-
 async def run(
     settings: LauncherSettings,
-    plan_engine: Callable[[], Awaitable[EnginePlan]],
-    pace: Pace = Pace(),
+    plan_engine: Callable[[Rung], Awaitable[EnginePlan]],
+    pace: Pace = DEFAULT_PACE,
     clock: Callable[[], float] = time.time,
 ) -> int:
     """Run one engine until it ends or this process is told to stop; return the exit code.
@@ -80,7 +67,7 @@ class Guardian:
     def __init__(
         self,
         settings: LauncherSettings,
-        plan_engine: Callable[[], Awaitable[EnginePlan]],
+        plan_engine: Callable[[Rung], Awaitable[EnginePlan]],
         file: StateFile,
         pace: Pace,
         clock: Callable[[], float],
@@ -123,16 +110,31 @@ class Guardian:
         self._file.update(phase="preparing")
         if await process_group.kill_stale(previous):
             log.warning("killed the engine that a killed launcher left behind")
+        if previous is not None:
+            scratch.remove(previous.scratch_dir)
         await self._back_off()
         self._file.update(message="looking at hardware, model and engine")
-        plan = await self._plan_engine()
+        plan = await self._plan()
         host, port = self._settings.engine_host, self._settings.engine_port
         await wait_until_free(host, port, self._pace.port_wait_s)
         return plan
 
+    async def _plan(self) -> EnginePlan:
+        """Plan for the state's rung; for the first, if another configuration is asked for now."""
+        state = self._file.state
+        plan = await self._plan_engine(state.next_rung)
+        if state.configuration and plan.configuration != state.configuration:
+            log.info("the configuration has changed: forgetting failed starts")
+            fresh = {"next_rung": AS_CONFIGURED, "ladder": (), "quick_ends": 0}
+            self._file.update(**fresh, series_started_at=self._clock())
+            if state.next_rung != AS_CONFIGURED:
+                plan = await self._plan_engine(AS_CONFIGURED)
+        self._file.update(configuration=plan.configuration)
+        return plan
+
     async def _back_off(self) -> None:
         attempt = self._file.state.attempt
-        delay_s = restart_delay_s(attempt)
+        delay_s = restart_delay_s(attempt, tries(self._file.state))
         if delay_s > 0:
             message = f"waiting {delay_s:g} s before start {attempt} in a row"
             log.info(message)
@@ -140,9 +142,18 @@ class Guardian:
             await anyio.sleep(delay_s)
 
     async def _serve(self, plan: EnginePlan) -> int:
+        folder = scratch.make()
+        self._file.update(scratch_dir=str(folder or ""))
+        try:
+            end = await self._run_engine(plan, scratch.environment(plan.env, folder))
+        finally:
+            scratch.remove(self._file.state.scratch_dir)
+        return self._ended(plan, end)
+
+    async def _run_engine(self, plan: EnginePlan, environ: Mapping[str, str]) -> End:
         output, engine_output = os.pipe()
         try:
-            process = await process_group.start(plan.argv, plan.env, engine_output)
+            process = await process_group.start(plan.argv, environ, engine_output)
         except OSError as exc:
             os.close(output)
             raise LauncherError(f"cannot start a process: {exc}") from exc
@@ -150,7 +161,7 @@ class Guardian:
             os.close(engine_output)
         try:
             self._started(plan, process.pid)
-            returncode = await self._run_to_end(plan, process, output)
+            return await self._run_to_end(plan, process, output)
         except BaseException:
             # Never leave without the engine, whatever went wrong in here.
             with anyio.CancelScope(shield=True):
@@ -159,10 +170,10 @@ class Guardian:
             raise
         finally:
             os.close(output)
-        return self._ended(returncode)
 
     def _started(self, plan: EnginePlan, pid: int) -> None:
-        log.info("starting %s", plan.title)
+        rung = self._file.state.next_rung
+        log.info("starting %s%s", plan.title, f", {rung}" if rung != AS_CONFIGURED else "")
         leader = process_group.read_stat(pid)
         self._file.update(
             phase="starting",
@@ -178,15 +189,23 @@ class Guardian:
             model_dir=plan.model_dir,
         )
 
-    async def _run_to_end(self, plan: EnginePlan, process: Process, output: int) -> int:
-        """Return the leader's return code once nothing of its group is left."""
+    async def _run_to_end(self, plan: EnginePlan, process: Process, output: int) -> End:
+        """Return how it ended once nothing of its group is left."""
         key = self._settings.engine_api_key
         splitter = LineSplitter([key.get_secret_value()] if key is not None else [])
-        pump = LogPump(output, splitter, self._file.add_log_lines)
+        diagnosis = Diagnosis(plan.read_symptom)
+        overseer = Overseer(self._settings, plan, process.pid, self._file, self._pace)
+
+        def keep(lines: list[str]) -> None:
+            self._file.add_log_lines(lines)
+            diagnosis.feed(lines)
+            overseer.read(lines)
+
+        pump = LogPump(output, splitter, keep)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._file.keep_up)
             tasks.start_soon(pump.run)
-            tasks.start_soon(self._watch, plan, process.pid)
+            tasks.start_soon(overseer.run, self._stop_requested.is_set, self._clock)
             tasks.start_soon(self._pass_on_stop, process)
             returncode = await process.wait()
             grace_s = self._pace.leftover_grace_s if returncode >= 0 else 0.0
@@ -194,34 +213,7 @@ class Guardian:
                 log.error("some of the engine's processes outlast SIGKILL")
             await pump.wait_until_drained(self._pace.drain_s)
             tasks.cancel_scope.cancel()
-        return returncode
-
-    async def _watch(self, plan: EnginePlan, pid: int) -> None:
-        """Follow the start to health, then to proof."""
-        is_ready = await wait_until_ready(
-            plan.base_url,
-            plan.health_path,
-            poll_s=self._pace.poll_s,
-            progress_s=self._pace.progress_s,
-            is_stopping=self._stop_requested.is_set,
-            last_log_line=lambda: next(reversed(self._file.state.log_lines), "no output yet"),
-            on_poll=lambda: self._note_members(pid),
-        )
-        if not is_ready:
-            return
-        ready_at = self._clock()
-        message = f"ready after {ready_at - self._started_at:.1f} s"
-        log.info(message)
-        self._file.update(phase="running", message=message, ready_at=ready_at)
-        await anyio.sleep(self._pace.proven_s)
-        self._note_members(pid)
-        self._file.update(is_proven=True)
-
-    def _note_members(self, pid: int) -> None:
-        """Tell the next launcher, in case this one is killed, which processes are the engine's."""
-        members = process_group.as_members(process_group.members(pid))
-        if members != self._file.state.members:
-            self._file.update(members=members)
+        return End(returncode, self._clock(), diagnosis.symptom, overseer.killed_because)
 
     async def _pass_on_stop(self, process: Process) -> None:
         await self._stop_requested.wait()
@@ -233,24 +225,18 @@ class Guardian:
         log.warning("not ended after %g s: killing it", self._settings.engine_stop_timeout_s)
         await process_group.kill_group(process.pid)
 
-    @property
-    def _started_at(self) -> float:
-        return self._file.state.started_at or 0.0
-
-    def _ended(self, returncode: int) -> int:
-        lines = self._file.state.log_lines
-        now = self._clock()
-        last_exit = describe_exit(returncode, lines, now, now - self._started_at)
-        self._file.update(last_exit=last_exit, members=())
+    def _ended(self, plan: EnginePlan, end: End) -> int:
+        outcome = judge_end(self._file.state, plan, self._settings, end)
+        self._file.update(last_exit=outcome.last_exit, members=())
         if self._stop_requested.is_set():
             return self._stopped()
-        if (rejection := rejected_argument(returncode, lines)) is not None:
-            message = f"the engine rejects its arguments: {rejection}"
-            return self._failed(message, CannotStart.exit_code)
-        message = f"ended by {last_exit.reason} after {last_exit.lived_s:.0f} s"
-        log.error("%s; last lines:\n%s", message, "\n".join(f"  {x}" for x in last_exit.log_lines))
-        self._file.update(phase="exited", message=message)
-        return LauncherError.exit_code
+        self._file.update(**outcome.changes)
+        if outcome.exit_code == CannotStart.exit_code:
+            return self._failed(outcome.message, outcome.exit_code)
+        lines = outcome.last_exit.log_lines
+        log.error("%s; last lines:\n%s", outcome.message, "\n".join(f"  {x}" for x in lines))
+        self._file.update(phase="exited", message=outcome.message)
+        return outcome.exit_code
 
     def _stopped(self) -> int:
         log.info("stopped")

@@ -39,6 +39,17 @@ def has_chat_template(path: Path) -> bool:
     return bool(config and config.get("chat_template"))
 
 
+def context_len(path: Path) -> int | None:
+    """The context length that the model declares, if it does."""
+    config = read_object(path / "config.json") or {}
+    text = config.get("text_config")  # of a model that also sees
+    for part in (config, text if isinstance(text, dict) else {}):
+        length = part.get("max_position_embeddings")
+        if isinstance(length, int) and length > 0:
+            return length
+    return None
+
+
 def read_object(file: Path) -> dict[str, Any] | None:
     """The JSON object in `file`, or None when it holds none."""
     try:

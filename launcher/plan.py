@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher import accelerator as hardware
 from launcher.accelerator import Accelerator
 from launcher.engines import vllm
-from launcher.engines.base import EnginePlan
-from launcher.environment import engine_environment
+from launcher.engines.base import Argv, Capacity, EnginePlan
+from launcher.engines.vllm_errors import read_symptom, tells_death
+from launcher.engines.vllm_metrics import METRICS_PATH, read_counters
+from launcher.environment import KV_CACHE_NAME, engine_environment
 from launcher.errors import CannotStart
 from launcher.flags import known_flags
 from launcher.interpreter import Installed, find_engine_python, inspect
-from launcher.model_folder import has_chat_template
+from launcher.ladder import AS_CONFIGURED, Rung
+from launcher.model_folder import context_len, has_chat_template
 from launcher.resolve import resolve_model_dir
 from launcher.settings import LauncherSettings
 
@@ -63,28 +68,67 @@ async def ask_flags(
 
 
 async def plan_engine(
-    settings: LauncherSettings, environ: Mapping[str, str], root: Path = Path("/")
+    settings: LauncherSettings,
+    environ: Mapping[str, str],
+    root: Path = Path("/"),
+    rung: Rung = AS_CONFIGURED,
 ) -> EnginePlan:
-    """Return the plan for the engine as configured; offline. Raises CannotStart."""
+    """Return the plan for the engine on one rung; offline. Raises CannotStart."""
     model_dir = resolve_model_dir(settings)
     if not has_chat_template(model_dir):
         log.warning("the model has no chat template; vLLM answers chat completions only with one")
     engine = await find_engine(settings, environ, root)
     flags = await ask_flags(settings, engine)
-    command = vllm.argv(settings, engine.python, model_dir, engine.accelerator, flags)
+    command = vllm.argv(settings, engine.python, model_dir, engine.accelerator, flags, rung)
     if command.dropped:
         log.warning("no effect on this engine: %s", ", ".join(command.dropped))
     devices = await hardware.describe(engine.accelerator)
     version = engine.installed.vllm_version if engine.installed is not None else ""
     model = settings.model_id if settings.model_dir is None else None
+    asked_for = vllm.argv(settings, engine.python, model_dir, engine.accelerator, flags)
+    env = _environment(engine, rung)
     return EnginePlan(
         title=f"{f'vLLM {version}'.strip()} on {devices} with model {model or model_dir.name}",
         argv=command.args,
-        env=engine.env,
+        env=env,
         base_url=settings.engine_url,
         health_path=vllm.HEALTH_PATH,
         dropped=command.dropped,
         accelerator=devices,
         versions=engine.installed.versions if engine.installed is not None else {},
         model_dir=str(model_dir),
+        rung=rung.name,
+        configuration=_digest(asked_for.args, engine),
+        capacity=_capacity(command, env, model_dir, flags),
+        metrics_path=METRICS_PATH,
+        read_counters=read_counters,
+        is_on_cpu=engine.accelerator is Accelerator.CPU,
+        canary=vllm.canary(settings),
+        read_symptom=read_symptom,
+        tells_death=tells_death,
     )
+
+
+def _environment(engine: EngineInstallation, rung: Rung) -> Mapping[str, str]:
+    if rung.cpu_kv_cache_gib is None:
+        return engine.env
+    return {**engine.env, KV_CACHE_NAME: str(rung.cpu_kv_cache_gib)}
+
+
+def _capacity(
+    command: Argv, env: Mapping[str, str], model_dir: Path, flags: frozenset[str] | None
+) -> Capacity:
+    told = vllm.capacity(command.args, flags)
+    kv_cache_gib = env.get(KV_CACHE_NAME, "")
+    return replace(
+        told,
+        max_model_len=told.max_model_len or context_len(model_dir),
+        cpu_kv_cache_gib=int(kv_cache_gib) if kv_cache_gib.isdigit() else None,
+    )
+
+
+def _digest(args: Sequence[str], engine: EngineInstallation) -> str:
+    """Tell one configuration from another: settings, model and engine."""
+    own = sorted((name, value) for name, value in engine.env.items() if name.startswith("VLLM_"))
+    fingerprint = engine.installed.fingerprint if engine.installed is not None else ""
+    return hashlib.sha256(json.dumps([args, own, fingerprint]).encode()).hexdigest()[:16]

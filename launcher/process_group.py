@@ -23,6 +23,9 @@ _LEASH = Path(__file__).absolute().with_name("leash.py")
 _POLL_S = 0.05
 # SIGKILL takes effect when the process next leaves the kernel; a driver call may hold it.
 KILL_TIMEOUT_S = 30.0
+# A tracker needs milliseconds; on a machine with more work than processors it was seen to need
+# more than one second, and left shared memory behind when it got no more.
+_TRACKER_GRACE_S = 5.0
 
 
 class ProcessStat(NamedTuple):
@@ -32,6 +35,8 @@ class ProcessStat(NamedTuple):
     state: str
     pgrp: int
     start_ticks: int
+    # Of the processor, in user and kernel mode.
+    cpu_ticks: int
 
 
 async def start(argv: Sequence[str], env: Mapping[str, str], output_fd: int) -> Process:
@@ -59,7 +64,8 @@ def read_stat(pid: int) -> ProcessStat | None:
         return None
     # The name in parentheses may hold anything, parentheses too.
     fields = text[text.rindex(")") + 2 :].split()
-    return ProcessStat(pid, fields[0], int(fields[2]), int(fields[19]))
+    cpu_ticks = int(fields[11]) + int(fields[12])
+    return ProcessStat(pid, fields[0], int(fields[2]), int(fields[19]), cpu_ticks)
 
 
 def members(pgid: int) -> tuple[ProcessStat, ...]:
@@ -67,6 +73,11 @@ def members(pgid: int) -> tuple[ProcessStat, ...]:
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     stats = (read_stat(pid) for pid in pids)
     return tuple(s for s in stats if s is not None and s.pgrp == pgid and s.state not in "ZX")
+
+
+def cpu_s(pgid: int) -> float:
+    """Return the processor time that the living processes of a group have used."""
+    return sum(stat.cpu_ticks for stat in members(pgid)) / os.sysconf("SC_CLK_TCK")
 
 
 def as_members(stats: Iterable[ProcessStat]) -> tuple[Member, ...]:
@@ -86,7 +97,7 @@ async def kill_group(pgid: int, grace_s: float = 0.0) -> bool:
     for stat in members(pgid):
         if not _is_resource_tracker(stat.pid):
             _kill(stat.pid)
-    if await _wait_until_gone(pgid, 1.0):
+    if await _wait_until_gone(pgid, _TRACKER_GRACE_S):
         return True
     with suppress(ProcessLookupError):
         os.killpg(pgid, signal.SIGKILL)

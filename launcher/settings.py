@@ -5,10 +5,9 @@ Built once, in `__main__`, and passed on. It reads no environment but the one it
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -26,28 +25,13 @@ from pydantic_settings import (
 )
 
 from launcher.errors import CannotStart
+from launcher.setting_errors import describe, splittable
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Dtype = Literal["auto", "bfloat16", "float16", "float32", "half", "float"]
 SpecMethod = Literal[
     "ngram", "draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "mtp", "suffix"
 ]
-
-# Pydantic's own words are for programmers; these are for whoever set the variable.
-_RULES = {
-    "int_parsing": "must be an integer",
-    "int_from_float": "must be an integer",
-    "float_parsing": "must be a number",
-    "bool_parsing": "must be true or false",
-}
-
-
-def _splittable(text: str) -> str:
-    try:
-        shlex.split(text)
-    except ValueError as exc:
-        raise ValueError(f"must be arguments as a shell would read them: {exc}") from exc
-    return text
 
 
 class LauncherSettings(BaseSettings):
@@ -82,13 +66,52 @@ class LauncherSettings(BaseSettings):
     engine_stop_timeout_s: float = Field(
         10, gt=0, le=600, description="How long the engine may take to end before it is killed."
     )
-    engine_extra_args: Annotated[str, AfterValidator(_splittable)] = Field(
+    # A hang, not slowness: killing a start that would have come right a minute later loses more.
+    engine_start_timeout_s: float = Field(
+        600, gt=0, le=86400, description="How long a start may take to health; then it has failed."
+    )
+    engine_extra_args: Annotated[str, AfterValidator(splittable)] = Field(
         "", description="More engine arguments, as in a shell; last, so they win; not checked."
     )
     engine_api_key: SecretStr | None = Field(
         None, description="API key that the engine then demands of its clients."
     )
     gateway_port: Port = Field(8000, description="The gateway's port (for `launcher chat`).")
+
+    # What is done about an engine that will not start, or hangs.
+    engine_ladder: bool = Field(
+        True,
+        description="After a failed start, try a configuration that asks less of the machine: "
+        "eager, then less memory and context, then the transformers library.",
+    )
+    # The strictest evaluator allows 180 s until health; 10 s are for the last start's warm-up.
+    health_budget_s: float = Field(
+        170,
+        ge=0,
+        description="When a second slow start would end later than this after the first began, "
+        "the safest configuration is tried at once. 0: never.",
+    )
+    watchdog: bool = Field(True, description="Kill an engine that hangs; it is started again.")
+    # A look costs the engine some milliseconds.
+    watchdog_interval_s: float = Field(
+        5, gt=0, le=600, description="How often the watchdog looks at the engine."
+    )
+    # Found, killed, started and warm again in 45 + 5 + 100 s: time for the batch in 360 s is left.
+    watchdog_stall_s: float = Field(
+        45,
+        gt=0,
+        le=86400,
+        description="How long an engine with work may make no progress; twice as long "
+        "at first, while kernels compile.",
+    )
+    # An API server that takes in a flood of requests may not answer for tens of seconds.
+    watchdog_silent_s: float = Field(
+        60, gt=0, le=86400, description="How long the engine's port may not answer at all."
+    )
+    # Costs milliseconds, and only when there is nothing else to do.
+    watchdog_canary_s: float = Field(
+        15, ge=0, le=86400, description="How often an idle engine is asked for one token; 0: never."
+    )
 
     # The model and where it comes from.
     model_id: str | None = Field(None, description="ModelScope id of the model, `owner/name`.")
@@ -142,6 +165,10 @@ class LauncherSettings(BaseSettings):
     vllm_max_num_batched_tokens: int | None = Field(
         None, ge=1, description="Tokens per engine step. Unset: the engine's choice."
     )
+    # Free of cost at 16, and the first token still comes at once.
+    stream_interval: int = Field(
+        16, ge=1, description="Tokens that the engine sends at a time, if it knows how to."
+    )
     vllm_load_format: str | None = Field(None, description="How the weights are read.")
     # Enough for the pocket model; a machine without an accelerator is often short of memory.
     cpu_kv_cache_gib: int = Field(
@@ -182,6 +209,16 @@ class LauncherSettings(BaseSettings):
             raise ValueError("SPEC_PROMPT_LOOKUP_MIN must not exceed SPEC_PROMPT_LOOKUP_MAX")
         return self
 
+    @model_validator(mode="after")
+    def _is_watchdog_patient(self) -> LauncherSettings:
+        least_s = 3 * self.watchdog_interval_s
+        if self.watchdog and min(self.watchdog_stall_s, self.watchdog_silent_s) < least_s:
+            raise ValueError(
+                "WATCHDOG_STALL_S and WATCHDOG_SILENT_S must be at least 3 x WATCHDOG_INTERVAL_S "
+                f"= {least_s:g}"
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -203,21 +240,8 @@ def load_settings(environ: Mapping[str, str]) -> LauncherSettings:
     try:
         return LauncherSettings(**values)
     except ValidationError as exc:
-        lines = [_describe(error) for error in exc.errors(include_url=False)]
+        lines = [describe(error, secret_names()) for error in exc.errors(include_url=False)]
         raise CannotStart("\n".join(lines)) from exc
-
-
-def _describe(error: Any) -> str:
-    """One line for whoever set the variable: key, value, rule."""
-    rule = _RULES.get(error["type"])
-    if rule is None:
-        message = str(error["msg"]).removeprefix("Value error, ")
-        rule = message.replace("Input should be", "must be").replace("String should", "must")
-    if not error["loc"]:
-        return rule
-    name = str(error["loc"][0])
-    shown = "(hidden)" if name in secret_names() else repr(error["input"])
-    return f"{name.upper()}={shown}: {rule}"
 
 
 def secret_names() -> frozenset[str]:

@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from launcher.atomic_file import replace_file
+from launcher.ladder import AS_CONFIGURED, Rung, Step
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class EngineState(msgspec.Struct, frozen=True):
     leader_start_ticks: int | None = None
     members: tuple[Member, ...] = ()
     guardian_pid: int | None = None
+    # Of the engine's temporary files; empty when there is none.
+    scratch_dir: str = ""
     # Pids and ticks count from a boot.
     boot_id: str = ""
     # Consecutive starts of an engine that did not prove itself; the first is 1.
@@ -63,7 +66,16 @@ class EngineState(msgspec.Struct, frozen=True):
     argv: tuple[str, ...] = ()
     started_at: float | None = None
     ready_at: float | None = None
-    rung: str = "as configured"
+    # Which configuration runs; which is to run next, if this one ends; how it came to that.
+    rung: str = AS_CONFIGURED.name
+    next_rung: Rung = AS_CONFIGURED
+    ladder: tuple[Step, ...] = ()
+    # Ends after health but before proof, in a row, on this rung.
+    quick_ends: int = 0
+    # When the first start of the series began that has led to no proof yet.
+    series_started_at: float | None = None
+    # Of the configuration that was asked for.
+    configuration: str = ""
     dropped: tuple[str, ...] = ()
     accelerator: str = ""
     versions: dict[str, str] = {}
@@ -152,16 +164,32 @@ def boot_id() -> str:
 
 
 def next_state(previous: EngineState | None, now: float) -> EngineState:
-    """Return the state that a new launcher begins with, after the one that `previous` tells of."""
-    fresh = EngineState(guardian_pid=os.getpid(), boot_id=boot_id(), message="preparing")
+    """Return the state that a new launcher begins with, after the one that `previous` tells of.
+
+    Somebody who stops the engine, or another boot, begins anew; a crash goes on where it was.
+    """
+    fresh = EngineState(
+        guardian_pid=os.getpid(), boot_id=boot_id(), message="preparing", series_started_at=now
+    )
     if previous is None:
         return fresh
-    is_crash = previous.phase not in ("stopped", "failed") and previous.boot_id == fresh.boot_id
-    is_unproven_crash = is_crash and not previous.is_proven
+    fresh = msgspec.structs.replace(fresh, last_exit=_last_exit(previous, now))
+    if previous.phase in ("stopped", "failed") or previous.boot_id != fresh.boot_id:
+        return fresh
+    fresh = msgspec.structs.replace(
+        fresh,
+        rung=previous.next_rung.name,
+        next_rung=previous.next_rung,
+        ladder=previous.ladder,
+        configuration=previous.configuration,
+    )
+    if previous.is_proven:
+        return fresh
     return msgspec.structs.replace(
         fresh,
-        attempt=previous.attempt + 1 if is_unproven_crash else 1,
-        last_exit=_last_exit(previous, now),
+        attempt=previous.attempt + 1,
+        quick_ends=previous.quick_ends,
+        series_started_at=previous.series_started_at or now,
     )
 
 

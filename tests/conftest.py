@@ -1,5 +1,6 @@
 """What every test shares: the asynchronous backend, and which modules are the slower ones."""
 
+import os
 import signal
 
 import pytest
@@ -15,6 +16,9 @@ PROCESS_MODULES = frozenset(
         "tests.evaluator.test_service",
         "tests.fakes.test_engine",
         "tests.fakes.test_running",
+        "tests.gateway.test_hostile_bytes",
+        "tests.gateway.test_hostile_memory",
+        "tests.gateway.test_hostile_requests",
         "tests.gateway.test_main",
         "tests.launcher.test_chat",
         "tests.launcher.test_engine_install",
@@ -25,6 +29,10 @@ PROCESS_MODULES = frozenset(
         "tests.launcher.test_virtualenv",
     }
 )
+
+# The client of ModelScope reads them when it is imported, by whichever test is first.
+os.environ["MODELSCOPE_DOWNLOAD_MAX_RETRIES"] = "1"
+os.environ["MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS"] = "1"
 
 # Whoever runs the tests in the background, as nohup or a CI runner does, has them ignore the
 # signals that they test, and with them every program that they start.

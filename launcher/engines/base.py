@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+# context: it does not fit the KV cache. memory: too little for anything. graphs: too little only
+# for compiled graphs. final: nothing that the launcher can change cures it. capturing is no
+# failure: what runs out of memory from then on is graphs.
+SymptomKind = Literal["context", "memory", "graphs", "final", "other", "capturing"]
 
 
 @dataclass(frozen=True)
@@ -12,6 +18,70 @@ class Argv:
 
     args: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """What a line of an engine's log tells about its failure, with the values that would do."""
+
+    kind: SymptomKind
+    # The engine's own words, on one line.
+    text: str
+    max_model_len: int | None = None
+    # Of the accelerator's memory.
+    memory_share: float | None = None
+    cpu_kv_cache_gib: int | None = None
+
+    @property
+    def tells_values(self) -> bool:
+        """Whether the engine said what would do."""
+        told = (self.max_model_len, self.memory_share, self.cpu_kv_cache_gib)
+        return any(value is not None for value in told)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a plan gives the engine to run with; None where the engine chooses."""
+
+    is_eager: bool = False
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    memory_share: float | None = None
+    cpu_kv_cache_gib: int | None = None
+    # The engine can also run models by the transformers library.
+    has_transformers: bool = False
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What an engine counts of its work."""
+
+    # Requests that run or wait.
+    in_flight: int
+    # Grows with every step of the engine; only its change means something.
+    progress: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request that any working engine answers at once: one token."""
+
+    path: str
+    body: bytes
+    # May hold a key.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def _no_symptom(line: str) -> Symptom | None:
+    return None
+
+
+def _no_death(line: str) -> bool:
+    return False
+
+
+def _no_counters(text: str) -> Counters | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -31,3 +101,16 @@ class EnginePlan:
     model_dir: str = ""
     # Which configuration of several this is; the first is the one that was asked for.
     rung: str = "as configured"
+    # Changes when the configuration that was asked for does.
+    configuration: str = ""
+    capacity: Capacity = Capacity()
+    metrics_path: str = "/metrics"
+    # What the text of that page tells; None when it lacks what is needed.
+    read_counters: Callable[[str], Counters | None] = _no_counters
+    # It computes on the processor: there, time used is a sign of work.
+    is_on_cpu: bool = False
+    # What an idle engine is asked, to see that it works.
+    canary: Question | None = None
+    read_symptom: Callable[[str], Symptom | None] = _no_symptom
+    # Whether a line of the log says that the engine is dead.
+    tells_death: Callable[[str], bool] = _no_death

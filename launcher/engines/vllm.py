@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.accelerator import Accelerator
-from launcher.engines.base import Argv
+from launcher.engines.base import Argv, Capacity, Question
+from launcher.ladder import AS_CONFIGURED, Rung
 from launcher.settings import LauncherSettings
 
 # Not the `vllm` script: it cannot find its own version when the distribution has another name.
 MODULE = "vllm.entrypoints.openai.api_server"
 HEALTH_PATH = "/health"
+MODEL_IMPL = "--model-impl"
 
 # In every vLLM since 0.6, so passed on also when the installed one does not tell what it knows.
 STABLE_FLAGS = frozenset(
@@ -55,6 +57,7 @@ def argv(
     model_dir: Path,
     accelerator: Accelerator,
     known_flags: frozenset[str] | None,
+    rung: Rung = AS_CONFIGURED,
 ) -> Argv:
     """Return the command line, without flags that are not in `known_flags`.
 
@@ -76,23 +79,85 @@ def argv(
             dropped.append(option.setting)
     if accelerator is Accelerator.CPU and "gpu_memory_utilization" in settings.model_fields_set:
         dropped.append("GPU_MEMORY_UTILIZATION")  # CPU_KV_CACHE_GIB has that part there
-    return Argv((*args, *shlex.split(settings.engine_extra_args)), tuple(dropped))
+    args += shlex.split(settings.engine_extra_args)
+    return Argv(on_rung(args, rung, known), tuple(dropped))
+
+
+def on_rung(args: Sequence[str], rung: Rung, known_flags: frozenset[str]) -> tuple[str, ...]:
+    """Return a command line with what `rung` changes, last, so that it wins."""
+    changes = [option.render(known_flags) or () for option in _relief(rung)]
+    return (*args, *(arg for change in changes for arg in change))
+
+
+def capacity(args: Sequence[str], known_flags: frozenset[str] | None) -> Capacity:
+    """Return what a command line gives the engine, whoever put it there."""
+    length, seqs = _last(args, "--max-model-len"), _last(args, "--max-num-seqs")
+    share = _last(args, "--gpu-memory-utilization")
+    return Capacity(
+        is_eager="--enforce-eager" in args,
+        max_model_len=int(length) if length is not None and length.isdigit() else None,
+        max_num_seqs=int(seqs) if seqs is not None and seqs.isdigit() else None,
+        memory_share=_share(share) if share is not None else None,
+        has_transformers=known_flags is not None and MODEL_IMPL in known_flags,
+    )
+
+
+def canary(settings: LauncherSettings) -> Question:
+    """Return a question of one token, asked the way the gateway asks."""
+    body = {
+        "model": settings.served_model_name,
+        "messages": [{"role": "user", "content": "."}],
+        "max_tokens": 1,
+    }
+    key = settings.engine_api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key is not None else {}
+    return Question("/v1/chat/completions", json.dumps(body).encode(), headers)
+
+
+def _last(args: Sequence[str], flag: str) -> str | None:
+    """Return the value that counts: argparse takes the last."""
+    value = None
+    for index, arg in enumerate(args):
+        name, equals, rest = arg.partition("=")
+        if name.replace("_", "-") == flag:
+            value = rest if equals else next(iter(args[index + 1 : index + 2]), None)
+    return value
+
+
+def _share(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _relief(rung: Rung) -> Iterator[_Option]:
+    if rung.is_eager:
+        yield _Option("", (("--enforce-eager",),))
+    yield from _valued("", "--max-model-len", rung.max_model_len)
+    yield from _valued("", "--max-num-seqs", rung.max_num_seqs)
+    yield from _valued("", "--gpu-memory-utilization", rung.memory_share)
+    if rung.is_transformers:
+        yield _Option("", ((MODEL_IMPL, "transformers"),))
 
 
 def _options(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[_Option]:
-    yield from _logging()
+    yield from _output(settings)
     yield from _precision(settings, accelerator)
     yield from _capacity(settings, accelerator)
     yield from _switches(settings, accelerator)
     yield from _speculation(settings)
 
 
-def _logging() -> Iterator[_Option]:
+def _output(settings: LauncherSettings) -> Iterator[_Option]:
     """A line per request would be most of the log, and the gateway has one per batch."""
     yield _Option("", (("--disable-uvicorn-access-log",),))
     # Up to 0.10 requests were logged unless told not to; later only when told to.
     yield _Option("", (("--no-enable-log-requests",), ("--disable-log-requests",)))
     yield _Option("", (("--uvicorn-log-level", "warning"),))
+    # The gateway does without it: only who asked for it is told that it has no effect.
+    setting = "STREAM_INTERVAL" if "stream_interval" in settings.model_fields_set else ""
+    yield _Option(setting, (("--stream-interval", str(settings.stream_interval)),))
 
 
 def _precision(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[_Option]:

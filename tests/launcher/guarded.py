@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -24,17 +25,22 @@ import anyio
 import psutil
 from typing_extensions import Self
 
-from launcher import guardian
+from launcher import guardian, scratch
+from launcher.engines import vllm
 from launcher.engines.base import EnginePlan
+from launcher.engines.vllm_errors import read_symptom, tells_death
+from launcher.engines.vllm_metrics import read_counters
 from launcher.errors import CannotStart
-from launcher.guardian import Pace
-from launcher.settings import load_settings
+from launcher.ladder import Rung
+from launcher.overseer import Pace
+from launcher.settings import LauncherSettings, load_settings
 from launcher.state import EngineState, read_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Quick enough for a test; the ends of the group keep their real times.
 PACE = Pace(poll_s=0.05, progress_s=60.0, port_wait_s=1.0)
 DEADLINE_S = 30.0
+KNOWN_FLAGS = vllm.STABLE_FLAGS | {vllm.MODEL_IMPL}
 POLL_S = 0.02
 
 
@@ -58,6 +64,7 @@ class GuardianProcess:
         failure: str = "",
         plan_s: float = 0.0,
         padding_bytes: int = 0,
+        file_limit_bytes: int | None = None,
     ) -> None:
         self.port = free_port()
         self.state_file = folder / "run" / "engine.json"
@@ -75,6 +82,7 @@ class GuardianProcess:
             "failure": failure,
             "plan_s": plan_s,
             "padding_bytes": padding_bytes,
+            "file_limit_bytes": file_limit_bytes,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
@@ -152,6 +160,8 @@ class GuardianProcess:
         for pid in self._groups:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
+        if (state := read_state(self.state_file)) is not None:
+            scratch.remove(state.scratch_dir)
 
 
 def living(pgid: int) -> list[psutil.Process]:
@@ -175,24 +185,38 @@ def wait_until_living(pgid: int, count: int) -> None:
 
 def main(job: dict[str, Any]) -> int:
     logging.basicConfig(level=logging.INFO, format="engine: %(message)s")
+    if (limit := job["file_limit_bytes"]) is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     settings = load_settings(job["settings"])
-    plan = EnginePlan(
+
+    async def plan_engine(rung: Rung) -> EnginePlan:
+        await anyio.sleep(job["plan_s"])
+        if job["failure"]:
+            raise CannotStart(job["failure"])
+        return plan_program(job, settings, rung)
+
+    return anyio.run(guardian.run, settings, plan_engine, Pace(**job["pace"]))
+
+
+def plan_program(job: dict[str, Any], settings: LauncherSettings, rung: Rung) -> EnginePlan:
+    """The plan of a program in vLLM's place, on a rung: with vLLM's arguments, words and counts."""
+    argv = vllm.on_rung(job["argv"], rung, KNOWN_FLAGS)
+    return EnginePlan(
         title="a fake engine",
-        argv=tuple(job["argv"]),
+        argv=argv,
         env={**os.environ, "PADDING": "x" * job["padding_bytes"]},
         base_url=settings.engine_url,
         health_path="/health",
         model_dir="/models/fake",
         versions={"vllm": "0"},
+        rung=rung.name,
+        configuration=" ".join(job["argv"]),
+        capacity=vllm.capacity(argv, KNOWN_FLAGS),
+        read_counters=read_counters,
+        canary=vllm.canary(settings),
+        read_symptom=read_symptom,
+        tells_death=tells_death,
     )
-
-    async def plan_engine() -> EnginePlan:
-        await anyio.sleep(job["plan_s"])
-        if job["failure"]:
-            raise CannotStart(job["failure"])
-        return plan
-
-    return anyio.run(guardian.run, settings, plan_engine, Pace(**job["pace"]))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,17 @@ def test_a_rejected_argument_is_told_from_other_ends(
 
 
 def test_the_wait_doubles_up_to_a_quarter_of_a_minute() -> None:
-    assert [restart_delay_s(attempt) for attempt in (1, 2, 3, 4, 5, 6, 7, 9999)] == [
+    assert [restart_delay_s(number, number - 1) for number in (1, 2, 3, 4, 5, 6, 7, 9999)] == [
         *(0, 1, 2, 4, 8, 15, 15, 15),
     ]
+
+
+def test_another_configuration_is_made_to_wait_a_second_only() -> None:
+    """supervisord gives up on programs that end within a second, some times in a row."""
+    assert [restart_delay_s(number, 0) for number in (1, 2, 5)] == [0, 1, 1]
+    assert restart_delay_s(9, 2) == 4
+
+
+def test_what_was_killed_for_a_reason_says_it() -> None:
+    last = describe_exit(-9, LINES, 50.0, 3.0, killed_because="hung: no answer")
+    assert (last.signal, last.reason) == (9, "hung: no answer")

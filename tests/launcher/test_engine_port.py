@@ -9,8 +9,9 @@ import anyio
 import anyio.abc
 import pytest
 
-from launcher.engine_port import is_healthy, wait_until_free
+from launcher.engine_port import ask_status, fetch_text, is_healthy, post, wait_until_free
 from launcher.errors import CannotStart
+from tests.fakes.running import FakeEngine
 from tests.launcher.guarded import free_port
 from tests.turns import let_others_run
 
@@ -58,6 +59,46 @@ async def test_200_is_healthy(server: str) -> None:
 )
 async def test_other_answers_are_not(server: str) -> None:
     assert not await is_healthy(server, "/health")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", 200),
+        (b"HTTP/1.0 503 Service Unavailable\r\n\r\n", 503),
+        (b"HTTP/1.1 2x0 No\r\n\r\n", None),
+        (b"HTTP/1.1\r\n\r\n", None),
+    ],
+)
+async def test_a_status_is_read_from_any_answer(server: str, status: int | None) -> None:
+    assert await ask_status(server, "/health", 5) == status
+    assert await post(server, "/v1", b"{}", {"Authorization": "Bearer x"}, 5) == status
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 200 OK\r\nA: b\r\n\r\nline 1\r\n\r\nline 2\xff"])
+async def test_a_body_is_read_to_the_end_of_the_connection(server: str) -> None:
+    assert await fetch_text(server, "/metrics", 5) == (200, "line 1\r\n\r\nline 2\ufffd")
+
+
+@pytest.mark.anyio
+async def test_what_is_sent_is_a_whole_request() -> None:
+    with FakeEngine.start() as engine:
+        body = b'{"messages": [{"role": "user", "content": "hello"}]}'
+        headers = {"Authorization": "Bearer sesame"}
+        assert await post(engine.url, "/v1/chat/completions", body, headers, 10) == 200
+        stats = await engine.stats()
+        assert stats.by_prompt == {"hello": 1}
+        assert stats.last_headers["authorization"] == "Bearer sesame"
+        status, text = await fetch_text(engine.url, "/metrics", 10)
+        assert status == 200
+        assert "vllm:num_requests_running" in text
+
+
+@pytest.mark.anyio
+async def test_no_text_comes_from_where_nobody_is() -> None:
+    assert await fetch_text(f"http://127.0.0.1:{free_port()}", "/metrics", 5) == (None, "")
 
 
 @pytest.mark.anyio

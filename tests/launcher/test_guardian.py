@@ -17,6 +17,7 @@ import pytest
 
 from launcher import guardian
 from launcher.engines.base import EnginePlan
+from launcher.ladder import Rung
 from launcher.settings import LauncherSettings
 from launcher.state import EngineState, read_state
 from tests.fakes.running import Control
@@ -167,7 +168,7 @@ async def test_a_cancelled_guardian_leaves_no_engine(tmp_path: Path) -> None:
     argv = [part.replace("PORT", str(port)) for part in (*FAKE, "--children", "2")]
     plan = EnginePlan("a fake", tuple(argv), os.environ, settings.engine_url, "/health")
 
-    async def plan_engine() -> EnginePlan:
+    async def plan_engine(rung: Rung) -> EnginePlan:
         return plan
 
     with anyio.fail_after(30):
@@ -254,7 +255,8 @@ def test_a_second_guardian_of_the_same_engine_gives_way(tmp_path: Path) -> None:
 
 
 def test_crashes_in_a_row_are_counted_and_waited_for(tmp_path: Path) -> None:
-    with GuardianProcess(tmp_path, python("raise SystemExit(7)")) as guarded:
+    environ = {"ENGINE_LADDER": "0"}
+    with GuardianProcess(tmp_path, python("raise SystemExit(7)"), environ=environ) as guarded:
         assert guarded.wait() == 1
         begin = time.monotonic()
         guarded.start()

@@ -98,3 +98,19 @@ def test_a_chat_template_is_found_where_models_keep_it(
     files: dict[str, bytes], expected: bool, tmp_path: Path
 ) -> None:
     assert model_folder.has_chat_template(write_model(tmp_path, files)) is expected
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        (b'{"max_position_embeddings": 2048}', 2048),
+        (b'{"text_config": {"max_position_embeddings": 4096}}', 4096),
+        (b'{"max_position_embeddings": "many", "text_config": []}', None),
+        (b"[]", None),
+    ],
+)
+def test_the_context_length_is_what_the_model_declares(
+    config: bytes, length: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_bytes(config)
+    assert model_folder.context_len(tmp_path) == length

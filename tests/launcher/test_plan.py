@@ -10,6 +10,7 @@ import pytest
 
 from launcher.accelerator import Accelerator, describe
 from launcher.errors import CannotStart
+from launcher.ladder import Rung
 from launcher.plan import plan_engine
 from launcher.settings import LauncherSettings
 from tests.fakes.interpreters import executable
@@ -79,3 +80,42 @@ async def test_a_model_without_a_chat_template_is_warned_of(
     (tmp_path / "my-model" / "chat_template.jinja").unlink()
     await plan_engine(mine, os.environ, tmp_path)
     assert "the model has no chat template" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_rung_changes_the_plan_but_not_what_was_asked_for(tmp_path: Path) -> None:
+    python = fake_vllm(tmp_path)
+    mine = settings(tmp_path, python)
+    asked = await plan_engine(mine, os.environ, tmp_path)
+    rung = Rung("smaller", max_num_seqs=64, cpu_kv_cache_gib=2)
+    plan = await plan_engine(mine, os.environ, tmp_path, rung)
+    assert (plan.rung, asked.rung) == ("smaller", "as configured")
+    assert plan.argv == (*asked.argv, "--max-num-seqs", "64")
+    assert plan.env["VLLM_CPU_KVCACHE_SPACE"] == "2"
+    assert plan.configuration == asked.configuration
+    assert (asked.capacity.cpu_kv_cache_gib, plan.capacity.cpu_kv_cache_gib) == (1, 2)
+    assert (asked.capacity.max_num_seqs, plan.capacity.max_num_seqs) == (256, 64)
+
+
+@pytest.mark.anyio
+async def test_another_setting_is_another_configuration(tmp_path: Path) -> None:
+    python = fake_vllm(tmp_path)
+    mine = settings(tmp_path, python)
+    other = mine.model_copy(update={"engine_port": 9009})
+    first = await plan_engine(mine, os.environ, tmp_path)
+    assert first.configuration != (await plan_engine(other, os.environ, tmp_path)).configuration
+    environ = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "lots"}
+    told = await plan_engine(mine, environ, tmp_path)
+    assert first.configuration != told.configuration
+    assert told.capacity.cpu_kv_cache_gib is None
+
+
+@pytest.mark.anyio
+async def test_a_plan_knows_how_its_engine_is_watched(tmp_path: Path) -> None:
+    plan = await plan_engine(settings(tmp_path, fake_vllm(tmp_path)), os.environ, tmp_path)
+    assert plan.is_on_cpu
+    assert plan.canary is not None
+    assert plan.read_counters("") is None
+    symptom = plan.read_symptom("KeyError: 1")
+    assert symptom is not None
+    assert symptom.kind == "other"

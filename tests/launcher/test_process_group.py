@@ -187,7 +187,11 @@ async def test_a_group_that_is_not_proven_to_be_the_engines_is_left_alone(
 
 @pytest.mark.anyio
 async def test_our_own_group_is_never_killed() -> None:
-    assert not await kill_stale(state_of(os.getpgrp()))
+    own = read_stat(os.getpid())
+    assert own is not None
+    members = (Member(own.pid, own.start_ticks),)
+    state = EngineState(phase="running", pid=os.getpgrp(), boot_id=boot_id(), members=members)
+    assert not await kill_stale(state)
 
 
 @pytest.mark.anyio
@@ -230,3 +234,12 @@ anyio.run(main)
             time.sleep(0.01)
         parent.kill()
         wait_until_living(leader, 0)
+
+
+def test_the_processor_time_of_a_group_is_that_of_its_members() -> None:
+    own = process_group.cpu_s(os.getpgrp())
+    begin = time.process_time()
+    while time.process_time() < begin + 0.05:
+        pass
+    assert process_group.cpu_s(os.getpgrp()) > own
+    assert process_group.cpu_s(2**30) == 0

@@ -78,6 +78,22 @@ def test_a_bad_value_is_told_with_key_value_and_rule(
     assert message(environ) == expected
 
 
+@pytest.mark.parametrize("name", ["WATCHDOG_STALL_S", "WATCHDOG_SILENT_S"])
+def test_a_watchdog_looks_several_times_before_it_judges(name: str) -> None:
+    assert message({name: "14"}) == (
+        "WATCHDOG_STALL_S and WATCHDOG_SILENT_S must be at least 3 x WATCHDOG_INTERVAL_S = 15"
+    )
+    assert load_settings({name: "14", "WATCHDOG": "0"}).watchdog is False
+    assert load_settings({name: "1", "WATCHDOG_INTERVAL_S": "0.3"}).watchdog_interval_s == 0.3
+
+
+def test_the_defaults_leave_time_for_the_batch_in_an_evaluation() -> None:
+    settings = load_settings({})
+    longest_s = max(settings.watchdog_stall_s, settings.watchdog_silent_s)
+    assert longest_s + settings.watchdog_interval_s <= 65
+    assert settings.health_budget_s < 180
+
+
 def test_every_bad_key_gets_a_line() -> None:
     lines = message({"DTYPE": "int4", "SPEC_NUM_TOKENS": "0"}).splitlines()
     assert [line.partition("=")[0] for line in lines] == ["DTYPE", "SPEC_NUM_TOKENS"]

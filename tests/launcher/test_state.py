@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import anyio
 import msgspec
 import pytest
 
+from launcher.ladder import AS_CONFIGURED, Rung, Step
 from launcher.state import (
     EngineState,
     Exit,
@@ -128,6 +130,52 @@ def test_ends_that_nobody_asked_for_are_counted(phase: Phase, attempt: int) -> N
 def test_a_proven_engine_or_another_boot_starts_a_new_count() -> None:
     assert next_state(msgspec.structs.replace(RUNNING, is_proven=True), 0).attempt == 1
     assert next_state(msgspec.structs.replace(RUNNING, boot_id="another"), 0).attempt == 1
+
+
+CLIMBED = msgspec.structs.replace(
+    RUNNING,
+    phase="exited",
+    rung="as configured",
+    next_rung=Rung("eager", is_eager=True),
+    ladder=(Step("as configured", "words", 1.0, 2.0),),
+    quick_ends=2,
+    series_started_at=50.0,
+    configuration="c",
+)
+
+
+def test_a_crash_goes_on_where_it_was() -> None:
+    state = next_state(CLIMBED, 900)
+    assert (state.rung, state.next_rung, state.ladder) == (
+        "eager",
+        CLIMBED.next_rung,
+        CLIMBED.ladder,
+    )
+    assert (state.quick_ends, state.series_started_at, state.configuration) == (2, 50.0, "c")
+
+
+def test_after_a_proof_the_rung_stays_and_a_new_series_begins() -> None:
+    state = next_state(msgspec.structs.replace(CLIMBED, is_proven=True), 900)
+    assert (state.next_rung, state.ladder) == (CLIMBED.next_rung, CLIMBED.ladder)
+    assert (state.attempt, state.quick_ends, state.series_started_at) == (1, 0, 900)
+
+
+@pytest.mark.parametrize("change", [{"phase": "stopped"}, {"phase": "failed"}, {"boot_id": "b"}])
+def test_who_stops_the_engine_begins_at_the_top(change: dict[str, str]) -> None:
+    state = next_state(msgspec.structs.replace(CLIMBED, **change), 900)
+    assert (state.next_rung, state.ladder, state.attempt) == (AS_CONFIGURED, (), 1)
+    assert (state.quick_ends, state.series_started_at) == (0, 900)
+
+
+def test_a_rung_is_written_without_what_it_does_not_change(tmp_path: Path) -> None:
+    path = tmp_path / "engine.json"
+    StateFile(path, EngineState()).update(next_rung=CLIMBED.next_rung, ladder=CLIMBED.ladder)
+    written = json.loads(path.read_text())
+    assert written["next_rung"] == {"name": "eager", "is_eager": True}
+    assert written["ladder"][0]["reason"] == "words"
+    read = read_state(path)
+    assert read is not None
+    assert read.next_rung == CLIMBED.next_rung
 
 
 def test_a_known_end_is_carried_over() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from launcher.accelerator import Accelerator
-from launcher.engines.base import Argv
-from launcher.engines.vllm import STABLE_FLAGS, argv
+from launcher.engines.base import Argv, Capacity
+from launcher.engines.vllm import STABLE_FLAGS, argv, canary, capacity
+from launcher.ladder import Rung
 from launcher.settings import LauncherSettings, load_settings
 
 NEW = STABLE_FLAGS | {
@@ -18,6 +19,8 @@ NEW = STABLE_FLAGS | {
     "--disable-uvicorn-access-log",
     "--uvicorn-log-level",
     "--speculative-config",
+    "--stream-interval",
+    "--model-impl",
 }
 OLD = (NEW | {"--disable-log-requests"}) - {"--no-enable-log-requests"}
 
@@ -169,3 +172,56 @@ def test_no_secret_is_on_the_command_line() -> None:
     settings = LauncherSettings(engine_api_key="sesame")
     command = argv(settings, Path("/p"), Path("/m"), Accelerator.CPU, NEW)
     assert "sesame" not in " ".join(command.args)
+
+
+def test_answers_are_streamed_in_pieces_where_the_engine_can() -> None:
+    assert value(build(), "--stream-interval") == "16"
+    assert value(build({"STREAM_INTERVAL": "1"}), "--stream-interval") == "1"
+
+
+def test_pieces_that_the_engine_cannot_make_are_named_to_who_asked_for_them() -> None:
+    assert build(known=STABLE_FLAGS).dropped == ()
+    assert build({"STREAM_INTERVAL": "8"}, known=STABLE_FLAGS).dropped == ("STREAM_INTERVAL",)
+
+
+RUNG = Rung("transformers", True, 4096, 64, 0.8, is_transformers=True)
+
+
+def on_rung(rung: Rung, known: frozenset[str] | None = NEW, extra: str = "") -> tuple[str, ...]:
+    settings = load_settings({"ENGINE_EXTRA_ARGS": extra})
+    return argv(settings, Path("/p"), Path("/m"), Accelerator.NVIDIA, known, rung).args
+
+
+def test_what_a_rung_changes_comes_last_and_so_wins() -> None:
+    args = on_rung(RUNG, extra="--max-model-len 99999")
+    assert args[-9:] == (
+        *("--enforce-eager", "--max-model-len", "4096", "--max-num-seqs", "64"),
+        *("--gpu-memory-utilization", "0.8", "--model-impl", "transformers"),
+    )
+
+
+def test_a_rung_gives_no_argument_that_the_engine_does_not_know() -> None:
+    assert "--model-impl" not in on_rung(RUNG, known=None)
+    assert "--enforce-eager" in on_rung(RUNG, known=None)
+
+
+def test_the_capacity_is_read_from_the_command_line_whoever_put_it_there() -> None:
+    assert capacity(on_rung(Rung()), NEW) == Capacity(memory_share=0.9, has_transformers=True)
+    extra = "--max-model-len=512 --max_num_seqs 8 --gpu-memory-utilization 0.5"
+    assert capacity(on_rung(Rung(), extra=extra), None) == Capacity(False, 512, 8, 0.5)
+    assert capacity(on_rung(RUNG, extra=extra), None) == Capacity(True, 4096, 64, 0.8)
+
+
+@pytest.mark.parametrize("extra", ["--max-model-len 8k --max-num-seqs auto", "--max-model-len"])
+def test_what_is_no_number_is_unknown(extra: str) -> None:
+    told = capacity(on_rung(Rung(), extra=f"--gpu-memory-utilization x {extra}"), NEW)
+    assert told == Capacity(has_transformers=True)
+
+
+def test_the_canary_asks_as_the_gateway_does() -> None:
+    question = canary(LauncherSettings(served_model_name="m", engine_api_key="sesame"))
+    assert question.path == "/v1/chat/completions"
+    assert json.loads(question.body)["model"] == "m"
+    assert question.headers == {"Authorization": "Bearer sesame"}
+    assert "sesame" not in repr(question)
+    assert canary(LauncherSettings()).headers == {}

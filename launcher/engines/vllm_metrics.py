@@ -1,0 +1,49 @@
+"""Owns what vLLM's Prometheus page tells about its work: a pure scan of the few lines needed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from launcher.engines.base import Counters
+
+METRICS_PATH = "/metrics"
+
+# The same names from vLLM 0.6 to 0.32.
+_IN_FLIGHT = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+# A step of a long prefill moves the first, and the others where a version lacks it.
+_PROGRESS = (
+    "vllm:iteration_tokens_total_count",
+    "vllm:generation_tokens_total",
+    "vllm:prompt_tokens_total",
+    "vllm:request_success_total",
+)
+_NAMES = frozenset((*_IN_FLIGHT, *_PROGRESS))
+
+
+def read_counters(text: str) -> Counters | None:
+    """Return the counts, summed over engines and models; None when one of the kinds is missing."""
+    sums = _sums(text)
+    if _IN_FLIGHT[0] not in sums or not sums.keys() & set(_PROGRESS):
+        return None
+    return Counters(
+        in_flight=round(sum(sums.get(name, 0.0) for name in _IN_FLIGHT)),
+        progress=sum(sums.get(name, 0.0) for name in _PROGRESS),
+    )
+
+
+def _sums(text: str) -> Mapping[str, float]:
+    """Add up the samples of each name; the page has thousands that are not needed."""
+    sums: dict[str, float] = defaultdict(float)
+    for line in text.splitlines():
+        name = line.partition(" ")[0].partition("{")[0]
+        if name in _NAMES:
+            sums[name] += _number(line.rpartition(" ")[2])
+    return sums
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
