@@ -43,6 +43,8 @@ SPARE_CONNECTIONS = 8
 _JSON = {"Content-Type": "application/json"}
 # It, or a router before it, takes no prompt at the moment.
 _BUSY_STATUSES = frozenset({429, 502, 503, 504})
+# vLLM that is told to stop ends what is under way in good order, but not whole.
+_BROKEN_OFF = frozenset({"abort", "error"})
 _DEAD_ENGINE = ("EngineDeadError", "EngineCore encountered an issue", "engine is dead")
 
 
@@ -232,6 +234,13 @@ def _reuse_watch() -> aiohttp.TraceConfig:
 
 
 async def _read(response: aiohttp.ClientResponse, draft: Draft) -> Completion:
+    completion = await _read_completion(response, draft)
+    if completion.finish_reason in _BROKEN_OFF:
+        raise EngineLost(f"the engine broke its answer off ({completion.finish_reason})")
+    return completion
+
+
+async def _read_completion(response: aiohttp.ClientResponse, draft: Draft) -> Completion:
     if response.status != 200:
         raise translate(response.status, error_message(await _body(response)))
     if response.content_type != "text/event-stream":  # streaming is off, or not known there

@@ -128,8 +128,16 @@ async def _trickle(action: script.Trickle, exchange: Exchange) -> None:
             await asyncio.sleep(action.interval_s)
 
 
+def _aborted(completion: answers.Completion, chunks: int) -> answers.Completion:
+    content = "".join(answers.pieces(completion.content or "")[:chunks])
+    return dataclasses.replace(completion, content=content, finish_reason="abort")
+
+
 async def _half_stream(action: script.HalfStream, exchange: Exchange) -> None:
     connection = exchange.connection
+    if action.then == "abort":
+        send_answer(exchange, _aborted(exchange.completion, action.chunks))
+        return
     if exchange.is_stream:
         # The head and the event with the role come before the text.
         connection.send(b"".join(stream_of(exchange, exchange.completion)[: 2 + action.chunks]))

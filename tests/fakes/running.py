@@ -131,6 +131,7 @@ class FakeEngine(Control):
                 [sys.executable, "-m", "tests.fakes.engine", *own, *self._arguments],
                 cwd=REPOSITORY,
                 stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,  # its one line, for people, tells the port
                 start_new_session=True,
             )
             self.port = self._wait_for_port(port_file)

@@ -147,13 +147,14 @@ class Trickle(Action):
 class HalfStream(Action):
     """The first `chunks` pieces of text of a stream, then the given end.
 
-    `error` sends the error event that vLLM sends when a request fails after the 200. A request
-    that did not ask for a stream gets half of its body.
+    `error` sends the error event that vLLM sends when a request fails after the 200; `abort` ends
+    in good order, with the finish reason of a vLLM that is told to end. A request that did not
+    ask for a stream gets half of its body, or of its text.
     """
 
     name = "half_stream"
     chunks: int = 2
-    then: Literal["reset", "close", "stall", "error"] = "reset"
+    then: Literal["reset", "close", "stall", "error", "abort"] = "reset"
 
 
 @dataclass(frozen=True)

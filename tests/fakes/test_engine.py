@@ -519,6 +519,20 @@ async def test_half_stream_can_stall(engine: FakeEngine, client: aiohttp.ClientS
     assert stats.cancelled == 1
 
 
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_half_stream_can_end_as_aborted(
+    engine: FakeEngine, client: aiohttp.ClientSession, is_stream: bool
+) -> None:
+    """A vLLM that is told to end finishes its streams in good order, with that reason."""
+    await engine.set_script([Rule(HalfStream(3, "abort"))])
+    body = request_body("abcdefgh", stream=is_stream)
+    async with client.post("/v1/chat/completions", json=body) as reply:
+        text = await reply.text()
+    assert '"finish_reason": "abort"' in text
+    assert "to" in text
+    assert "abcd" not in text
+
+
 @pytest.mark.parametrize(("then", "ending"), [("reset", "reset"), ("error", "closed")])
 async def test_half_stream_without_a_stream_is_half_a_body(
     engine: FakeEngine, then: Any, ending: str
