@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from gateway.errors import InvalidRequest, RequestTooLarge
 from gateway.sampling import MAX_STOP_STRINGS, RANGES, Sampling, override
+
+_NAMES = ("prompt", *RANGES, "stop")
+_KNOWN = msgspec.json.Decoder(msgspec.defstruct("Known", [(name, Any, UNSET) for name in _NAMES]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +33,22 @@ def parse(body: bytes, defaults: Sampling, max_prompts: int) -> PredictRequest:
     Raises InvalidRequest naming the field or the index of the prompt, RequestTooLarge for a
     batch of more than `max_prompts`.
     """
-    document = _decode(body)
-    if not isinstance(document, dict):
-        raise InvalidRequest(
-            f'the body must be a JSON object like {{"prompt": "…"}}, got {_kind(document)}'
-        )
-    if "prompt" not in document:
+    try:
+        return _request(_fields(body), defaults, max_prompts)
+    except RecursionError as exc:
+        # Not only from the parsers: what they just bear can be too deep to be shown.
+        raise InvalidRequest("the body is not usable JSON: it is nested too deeply") from exc
+
+
+def _request(fields: dict[str, Any], defaults: Sampling, max_prompts: int) -> PredictRequest:
+    if "prompt" not in fields:
         raise InvalidRequest('the body has no "prompt"')
-    prompts, is_batch = _prompts(document["prompt"], max_prompts)
+    prompts, is_batch = _prompts(fields["prompt"], max_prompts)
     return PredictRequest(
         prompts=prompts,
         is_batch=is_batch,
-        sampling=override(defaults, document),
-        has_own_budget=document.get("max_new_tokens") is not None,
+        sampling=override(defaults, fields),
+        has_own_budget=fields.get("max_new_tokens") is not None,
     )
 
 
@@ -65,25 +72,28 @@ def _prompts(value: object, max_prompts: int) -> tuple[list[str], bool]:
     return value, True
 
 
-def _decode(body: bytes) -> Any:
+def _fields(body: bytes) -> dict[str, Any]:
+    """Decode the fields that are known; the others are not even built, however large."""
     try:
-        return msgspec.json.decode(body)
+        known = _KNOWN.decode(body)
+        return {name: value for name in _NAMES if (value := getattr(known, name)) is not UNSET}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Broken UTF-8, lone surrogates, a byte order mark or UTF-16: the slow, forgiving way.
-        return _decode_leniently(body)
+        # No object, broken UTF-8, lone surrogates, a byte order mark or UTF-16: the slow way.
+        document = _decode_leniently(body)
+    if not isinstance(document, dict):
+        raise InvalidRequest(
+            f'the body must be a JSON object like {{"prompt": "…"}}, got {_kind(document)}'
+        )
+    return {name: _without_surrogates(document[name]) for name in _NAMES if name in document}
 
 
 def _decode_leniently(body: bytes) -> Any:
     try:
-        encoding = json.detect_encoding(body)
-        text = body.decode(encoding, "replace")
-        return _without_surrogates(json.loads(text))
+        return json.loads(body.decode(json.detect_encoding(body), "replace"))
     except json.JSONDecodeError as exc:
         raise InvalidRequest(
             f"the body is not JSON: {exc.msg} at line {exc.lineno} column {exc.colno}"
         ) from exc
-    except RecursionError as exc:
-        raise InvalidRequest("the body is not usable JSON: it is nested too deeply") from exc
     except ValueError as exc:  # an integer of more digits than Python converts
         raise InvalidRequest(f"the body is not usable JSON: {exc}") from exc
 
@@ -94,8 +104,6 @@ def _without_surrogates(value: Any) -> Any:
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
         return [_without_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(v) for key, v in value.items()}
     return value
 
 
@@ -134,3 +142,12 @@ def schema() -> dict[str, Any]:
             "maximum": limits.high,
         }
     return {"type": "object", "required": ["prompt"], "properties": properties}
+
+
+def response_schema() -> dict[str, Any]:
+    """Return the response's JSON schema."""
+    answers = {
+        "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        "description": "as many answers as prompts, in order",
+    }
+    return {"type": "object", "required": ["response"], "properties": {"response": answers}}

@@ -265,3 +265,10 @@ def test_the_schema_names_every_field_and_requires_the_prompt() -> None:
     schema = contract.schema()
     assert set(schema["properties"]) == {"prompt", *FIELDS}
     assert schema["required"] == ["prompt"]
+
+
+def test_the_response_schema_tells_one_answer_from_many() -> None:
+    schema = contract.response_schema()
+    assert set(schema["properties"]) == set(schema["required"]) == {"response"}
+    kinds = [choice["type"] for choice in schema["properties"]["response"]["oneOf"]]
+    assert kinds == ["string", "array"]
