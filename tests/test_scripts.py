@@ -62,7 +62,7 @@ def test_find_python_takes_the_one_that_is_named(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"{named}\n")
 
 
-@pytest.mark.parametrize("script", ["find-python", "prepare", "test"])
+@pytest.mark.parametrize("script", ["chaos", "find-python", "prepare", "soak", "test"])
 def test_a_named_python_that_is_too_old_is_refused(tmp_path: Path, script: str) -> None:
     named = executable(tmp_path / "old", OLD)
     done = run(copy_scripts(tmp_path) / script, PYTHON=str(named))

@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+from tests.chaos.interrupt import held
+
 REPOSITORY = Path(__file__).parents[2]
 # The evaluator's own health limit: what takes longer here would have failed there.
 WARM_S = 180.0
@@ -30,8 +32,12 @@ _COPIED = ("supervisord.conf", "scripts")
 class Stack:
     """One running service in a checkout of its own, with its ports."""
 
-    def __init__(self, folder: Path, gateway_port: int, engine_port: int) -> None:
+    def __init__(
+        self, folder: Path, gateway_port: int, engine_port: int, max_files: int | None = None
+    ) -> None:
         self.folder = folder
+        limit = [] if max_files is None else ["sh", "-c", f'ulimit -n {max_files}; exec "$@"', "sh"]
+        self.argv = [*limit, "scripts/serve"]
         self.gateway_url = f"http://127.0.0.1:{gateway_port}"
         self.engine_url = f"http://127.0.0.1:{engine_port}"
         self.console = folder / "console.log"
@@ -49,9 +55,9 @@ class Stack:
 
     def start(self) -> None:
         """Run scripts/serve, as a terminal would: in a process group of its own."""
-        with self.console.open("ab") as output:
+        with held(), self.console.open("ab") as output:
             self.process = subprocess.Popen(
-                ["scripts/serve"],
+                self.argv,
                 cwd=self.folder,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
@@ -137,6 +143,15 @@ class Stack:
             return []
         return [root, *root.children(recursive=True)]
 
+    def orphans(self) -> list[psutil.Process]:
+        """Return what is left of the engine when its guardian was killed, or all above it."""
+        try:
+            pid = self.engine_state()["pid"]
+        except (OSError, ValueError, KeyError):
+            return []
+        # Not any group of that number: only one whose leader was started in this checkout.
+        return [] if pid is None else [p for p in engine_group(pid) if _is_in(p, self.folder)]
+
 
 def engine_group(pgid: int) -> list[psutil.Process]:
     """Return the processes of an engine's process group, whoever their parent is now."""
@@ -150,19 +165,33 @@ def engine_group(pgid: int) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if is_member(process)]
 
 
+def _is_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()) == folder.resolve()
+    except psutil.Error:
+        return False
+
+
 @contextmanager
-def running_stack(**environ: str) -> Iterator[Stack]:
-    """Start the service in a fresh checkout; whatever happens, nothing of it is left running."""
+def running_stack(
+    run_folder: Path | None = None, max_files: int | None = None, /, **environ: str
+) -> Iterator[Stack]:
+    """Start the service in a fresh checkout; whatever happens, nothing of it is left running.
+
+    `run_folder` is where run/ then lies; `max_files` is the limit of open files around all of it.
+    """
     folder = Path(tempfile.mkdtemp(prefix="evalgate-"))  # short: a socket's path goes into it
-    stack = Stack(folder, *_free_ports())
+    stack = Stack(folder, *_free_ports(), max_files)
     stack.environ.update(environ)
     seen: list[psutil.Process] = []
     try:
         _check_out(folder)
+        if run_folder is not None:
+            (folder / "run").symlink_to(run_folder)
         stack.start()
         yield stack
     finally:
-        seen = stack.processes()
+        seen = [*stack.processes(), *stack.orphans()]
         for process in seen:
             if process.is_running():
                 process.kill()
