@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt for SIGTERM too, for the length of a block in the main thread."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Raise KeyboardInterrupt for both, for the length of a block in the main thread.
+
+    For SIGINT too, which a shell has its background jobs ignore.
+    """
+    before = {name: signal.signal(name, signal.default_int_handler) for name in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 @contextmanager
@@ -26,8 +31,7 @@ def held() -> Iterator[None]:
     An interrupt between a fork and the return of Popen would leave a process that nobody knows.
     """
     caught: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {name: signal.signal(name, lambda n, _: caught.append(n)) for name in numbers}
+    before = {name: signal.signal(name, lambda n, _: caught.append(n)) for name in SIGNALS}
     try:
         yield
     finally:

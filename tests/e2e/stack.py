@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.chaos.interrupt import held
 REPOSITORY = Path(__file__).parents[2]
 # The evaluator's own health limit: what takes longer here would have failed there.
 WARM_S = 180.0
+ENDING_S = 20.0
 _LINKED = ("gateway", "launcher", "requirements", "requirements.txt", "policies")
 _COPIED = ("supervisord.conf", "scripts")
 
@@ -71,6 +72,13 @@ class Stack:
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(60)
+
+    def end_politely(self) -> None:
+        """Tell it to end, for then it leaves nothing; whoever calls this kills what stays."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(ENDING_S)
 
     def get(self, path: str) -> tuple[int, Any]:
         """Ask the gateway; status 0 when it cannot be reached."""
@@ -192,6 +200,7 @@ def running_stack(
         yield stack
     finally:
         seen = [*stack.processes(), *stack.orphans()]
+        stack.end_politely()
         for process in seen:
             if process.is_running():
                 process.kill()
