@@ -49,15 +49,22 @@ class Completion:
     completion_tokens: int = 0
 
 
-class _Message(msgspec.Struct):
+class Message(msgspec.Struct):
+    """A message, or in a stream what was added to it."""
+
     content: str | None = None
     # Where newer and older engines with a reasoning parser put the thinking.
     reasoning: str | None = None
     reasoning_content: str | None = None
 
+    @property
+    def thinking(self) -> str | None:
+        """What the model thought, under either of its names."""
+        return self.reasoning or self.reasoning_content
+
 
 class _Choice(msgspec.Struct):
-    message: _Message
+    message: Message
     finish_reason: str | None = None
 
 
@@ -140,7 +147,7 @@ def decode(body: bytes) -> Completion:
         raise EngineFailure("the engine's answer holds no choices")
     choice = response.choices[0]
     message = choice.message
-    text = message.content or message.reasoning or message.reasoning_content or message.content
+    text = message.content or message.thinking or message.content
     if text is None:
         raise EngineFailure("the engine's answer has null content")
     usage = response.usage or Usage()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.completion import Completion, Usage
+from gateway.completion import Completion, Message, Usage
 from gateway.errors import EngineFailure
 
 _DONE = b"[DONE]"
@@ -57,14 +57,8 @@ class Draft:
         )
 
 
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-
-
 class _Choice(msgspec.Struct):
-    delta: _Delta
+    delta: Message
     finish_reason: str | None = None
 
 
@@ -134,5 +128,5 @@ class EventReader:
         for choice in event.choices[:1]:
             self._has_choices = True
             delta = choice.delta
-            self._draft.add(delta.content, delta.reasoning or delta.reasoning_content)
+            self._draft.add(delta.content, delta.thinking)
             self._finish_reason = choice.finish_reason or self._finish_reason
