@@ -30,6 +30,7 @@ from gateway.settings import Settings
 _log = logging.getLogger("gateway")
 _lifecycle = logging.getLogger("gateway.lifecycle")
 _STOP_POLL_S = 0.1
+MAX_SHOWN_PATH = 200
 
 
 def create_app(
@@ -171,7 +172,7 @@ async def _show_http_error(request: Request, exc: Exception) -> Response:
     """Routing errors: 404 and 405."""
     assert isinstance(exc, HTTPException)
     phrase = HTTPStatus(exc.status_code).phrase
-    message = f"{request.method} {request.url.path}: {exc.detail}"
+    message = f"{request.method} {request.scope['path'][:MAX_SHOWN_PATH]}: {exc.detail}"
     response = _error(request, exc.status_code, phrase.replace(" ", ""), message)
     response.headers.update(exc.headers or {})
     return response

@@ -3,6 +3,7 @@
 GatewayError          500
 ├── InvalidRequest    400
 │   └── PromptTooLong 400   the engine's context cannot hold it
+├── RequestTimeout    408
 ├── RequestTooLarge   413
 ├── Overloaded        429
 ├── EngineFailure     502
@@ -40,6 +41,12 @@ class PromptTooLong(InvalidRequest):
         super().__init__(message)
         self.context_tokens = context_tokens
         self.prompt_tokens = prompt_tokens
+
+
+class RequestTimeout(GatewayError):
+    """The body did not come in time."""
+
+    status = 408
 
 
 class RequestTooLarge(GatewayError):

@@ -22,6 +22,7 @@ _ERRORS = {
     "400": "the request breaks the contract; the message names the field or the prompt's index",
     "404": "there is no such path",
     "405": "the path has no such method; `Allow` names those that it has",
+    "408": "the body was not all there in time",
     "413": "the body or the batch is over its limit",
     "429": "more prompts are waiting than the gateway accepts",
     "500": "a defect of the gateway; its log holds the traceback",

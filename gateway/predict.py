@@ -15,7 +15,7 @@ from starlette.responses import Response
 from gateway import contract
 from gateway.answering import Task
 from gateway.batch import Batch
-from gateway.errors import RequestTooLarge
+from gateway.errors import RequestTimeout, RequestTooLarge
 from gateway.service import Service
 
 ANSWERS_HEADER = "X-Evalgate-Answers"
@@ -33,7 +33,7 @@ class Predict:
     async def post(self, request: Request) -> Response:
         """Answer one prompt or a batch; the deadline counts from here."""
         start = anyio.current_time()
-        body = await read_body(request, self._settings.max_body_bytes)
+        body = await self._read_body(request)
         asked = contract.parse(body, self._settings.sampling, self._settings.max_batch_prompts)
         tasks = self._tasks(asked, request.state.request_id)
         with self._service.admission.admit(len(tasks)) as ticket:
@@ -52,6 +52,12 @@ class Predict:
             media_type="application/json",
             headers={ANSWERS_HEADER: " ".join(f"{k}={n}" for k, n in batch.counts().items())},
         )
+
+    async def _read_body(self, request: Request) -> bytes:
+        limit_s = self._settings.body_timeout_s
+        with anyio.move_on_after(limit_s):
+            return await read_body(request, self._settings.max_body_bytes)
+        raise RequestTimeout(f"the body was not all there within BODY_TIMEOUT_S ({limit_s:g} s)")
 
     def _tasks(self, asked: contract.PredictRequest, request_id: str) -> list[Task]:
         return [

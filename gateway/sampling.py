@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,5 +108,6 @@ def _stop(value: object) -> tuple[str, ...]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    # reprlib: the whole value may be megabytes of lists.
+    text = reprlib.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="bytes of a request body; more are refused with 413"
     )
+    # Long enough for the largest body over a slow line, as long as the deadline leaves time.
+    body_timeout_s: float = Field(
+        60, gt=0, le=86400, description="seconds that a request's body may take; then 408"
+    )
     # A prompt that takes the engine down with it must not do so for ever.
     max_engine_attempts: int = Field(
         4,

@@ -209,3 +209,8 @@ async def test_lifespan_ends_while_the_port_is_held(engine: FakeEngine) -> None:
     with anyio.fail_after(5):
         async with app.router.lifespan_context(app):
             pass
+
+
+async def test_long_path_is_shown_cut(calm_gateway: Gateway) -> None:
+    told = (await calm_gateway.get("/" + "x" * 5000)).json()["error"]["message"]
+    assert len(told) < 300

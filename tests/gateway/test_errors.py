@@ -11,6 +11,7 @@ from gateway.errors import (
     InvalidRequest,
     Overloaded,
     PromptTooLong,
+    RequestTimeout,
     RequestTooLarge,
     encode_error,
 )
@@ -22,6 +23,7 @@ from gateway.errors import (
         (GatewayError("x"), 500, "GatewayError"),
         (InvalidRequest("x"), 400, "InvalidRequest"),
         (PromptTooLong("x"), 400, "PromptTooLong"),
+        (RequestTimeout("x"), 408, "RequestTimeout"),
         (RequestTooLarge("x"), 413, "RequestTooLarge"),
         (Overloaded("x", retry_after_s=3), 429, "Overloaded"),
         (EngineFailure("x"), 502, "EngineFailure"),

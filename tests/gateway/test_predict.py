@@ -195,6 +195,18 @@ async def test_body_over_its_limit_is_413_also_in_chunks(engine: FakeEngine) -> 
         assert (await gateway.get("/livez")).status_code == 200
 
 
+async def test_body_that_does_not_come_is_408(engine: FakeEngine) -> None:
+    """A client that stopped in mid-body held its connection for good."""
+    async with serving(settings_for(engine.url, body_timeout_s=0.2), is_warm=False) as gateway:
+        stream = await anyio.connect_tcp("127.0.0.1", gateway.port)
+        async with stream:
+            await stream.send(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+            with anyio.fail_after(5):
+                reply = await stream.receive()
+    assert reply.startswith(b"HTTP/1.1 408 ")
+    assert b"BODY_TIMEOUT_S (0.2 s)" in reply
+
+
 async def test_body_just_inside_its_limit_is_read(engine: FakeEngine) -> None:
     frame = len(b'{"prompt": ""}')
     async with serving(settings_for(engine.url, max_body_bytes=2048)) as gateway:

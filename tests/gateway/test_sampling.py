@@ -99,7 +99,7 @@ def test_a_long_value_is_shown_shortened() -> None:
     with pytest.raises(InvalidRequest) as caught:
         override(DEFAULTS, {"temperature": "x" * 10_000})
     assert len(str(caught.value)) < 120
-    assert str(caught.value).endswith("xxx...")
+    assert "xxx...xxx" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", RANGES)
