@@ -18,6 +18,7 @@ from gateway import logs
 from gateway.app import create_app
 from gateway.files import raise_file_limit
 from gateway.policy import PolicyError
+from gateway.protocol import BoundedProtocol
 from gateway.settings import Settings, SettingsError, load_settings
 
 CANNOT_START = 3
@@ -56,6 +57,7 @@ def _server(settings: Settings, file_limit: int) -> uvicorn.Server:
     )
     config = uvicorn.Config(
         app,
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -19,7 +20,7 @@ from gateway.__main__ import PortTaken, bind
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule
-from tests.gateway.serving import GatewayProcess, free_port, gateway_process
+from tests.gateway.serving import GatewayProcess, client_of, free_port, gateway_process
 
 pytestmark = pytest.mark.anyio
 # uvicorn raises the signal that stopped it once more after its clean end.
@@ -173,6 +174,26 @@ async def test_batch_completes_with_few_open_files(engine: FakeEngine) -> None:
         assert lowered in "\n".join(gateway.stderr)
     assert response.json() == {"response": [f"answer to: {prompt}" for prompt in prompts]}
     assert (await engine.stats()).peak_running <= 144
+
+
+async def test_head_that_does_not_end_is_refused(engine: FakeEngine) -> None:
+    """A header of 16 MB was read, and answered."""
+    with gateway_process(environment_of(engine)) as gateway:
+        await anyio.to_thread.run_sync(gateway.wait_for_stderr, "curl")
+        stream = await anyio.connect_tcp("127.0.0.1", gateway.port)
+        async with stream:
+            with anyio.fail_after(20), contextlib.suppress(anyio.BrokenResourceError):
+                await stream.send(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ")
+                for _ in range(64):
+                    await stream.send(b"x" * 2**16)
+        # A long body after a head of usual size, and several of both, are something else.
+        body = {"prompt": "x" * 2**20}
+        async with client_of(gateway.port) as client:
+            for _ in range(3):
+                assert (await client.post("/predict", json=body)).status_code == 200
+            assert (await client.get("/", headers={"X-Long": "x" * 2**17})).status_code == 200
+            with pytest.raises(httpx.HTTPError):
+                (await client.get("/", headers={"X-Long": "x" * 2**20})).raise_for_status()
 
 
 async def run_two_batches(engine: FakeEngine, **settings: str) -> GatewayProcess:
