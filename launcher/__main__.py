@@ -112,6 +112,18 @@ def _run_chat(args: argparse.Namespace, settings: LauncherSettings) -> int:
     )
 
 
+def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    from launcher import doctor
+
+    doctor.add_arguments(parser)
+
+
+def _run_doctor(args: argparse.Namespace, settings: LauncherSettings) -> int:
+    from launcher import doctor
+
+    return doctor.run(args, settings, os.environ)
+
+
 def _add_nothing(parser: argparse.ArgumentParser) -> None:
     """For commands without arguments."""
 
@@ -122,6 +134,11 @@ COMMANDS = {
     ),
     "model": Command("Fetch the model, or train the pocket model.", _add_nothing, _run_model),
     "flags": Command("List the arguments of the engine.", _add_flags_arguments, _run_flags),
+    "doctor": Command(
+        "Check model, configuration and repository against the evaluator's limits.",
+        _add_doctor_arguments,
+        _run_doctor,
+    ),
     "chat": Command("Talk to the engine, for debugging.", _add_chat_arguments, _run_chat),
 }
 

@@ -1,4 +1,4 @@
-"""Fetches a model from ModelScope; the only importer of its client.
+"""Fetches a model from ModelScope; with its own client.
 
 It must not know engines, and it keeps no credential: the token goes into the one call that needs
 it, never to a file.
