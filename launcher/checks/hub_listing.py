@@ -20,7 +20,7 @@ from launcher.models import DEFAULT_REVISION
 from launcher.settings import LauncherSettings
 
 # Two seconds where the hub is near; one that takes longer is told, not waited for.
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
