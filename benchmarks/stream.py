@@ -36,6 +36,8 @@ async def main() -> None:
                 name: partial(_predict, session, port, prompts, args.max_new_tokens)
                 for name, (port, _) in started.items()
             }
+            for ask in contestants.values():  # their start and warm-up are not to be counted
+                await ask()
             before = {name: sum(process.cpu_times()[:2]) for name, (_, process) in started.items()}
             seconds = await run_rounds(contestants, args.rounds)
         print(f"{args.prompts} prompts × {args.max_new_tokens} tokens, {args.rounds} rounds")

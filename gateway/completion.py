@@ -161,25 +161,26 @@ def decode(body: bytes) -> Completion:
 
 def error_code(body: bytes) -> int:
     """Return the status that the error event of a stream tells, 500 when it tells none."""
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 500
-    detail = (document.get("error") or document) if isinstance(document, dict) else {}
+    detail = _error_detail(body)
     code = detail.get("code") if isinstance(detail, dict) else None
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
 def error_message(body: bytes) -> str:
     """Return the message of an engine's error body: OpenAI's nested, SGLang's flat, or raw text."""
+    detail = _error_detail(body)
+    if isinstance(detail, dict):
+        detail = detail.get("message") or detail.get("detail") or detail
+    return str(detail)[:600]
+
+
+def _error_detail(body: bytes) -> Any:
+    """Return what an error body holds: under "error" where it is nested, the text if no JSON."""
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body[:300].decode("utf-8", "replace").strip()
-    detail = (document.get("error") or document) if isinstance(document, dict) else document
-    if isinstance(detail, dict):
-        detail = detail.get("message") or detail.get("detail") or detail
-    return str(detail)[:600]
+    return (document.get("error") or document) if isinstance(document, dict) else document
 
 
 def context_excess(message: str) -> tuple[int, int] | None:

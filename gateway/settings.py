@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="bytes of a request body; more are refused with 413"
     )
-    # Long enough for the largest body over a slow line, as long as the deadline leaves time.
+    # The largest body, 64 MiB, takes 54 s at 10 Mbit/s.
     body_timeout_s: float = Field(
         60, gt=0, le=86400, description="seconds that a request's body may take; then 408"
     )
