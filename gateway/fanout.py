@@ -55,13 +55,11 @@ class Fanout:
         *,
         concurrency: int,
         max_attempts: int,
-        first_delay_s: float = FIRST_DELAY_S,
     ) -> None:
         self._answers = answers
         self._gate = gate
         self._metrics = metrics
         self._max_attempts = max_attempts
-        self._first_delay_s = first_delay_s
         self._semaphore = asyncio.Semaphore(concurrency)
         # Among n suspects one is found soonest by groups of √n, then one by one.
         self._widths = (concurrency, max(1, math.isqrt(concurrency)), 1)
@@ -168,4 +166,4 @@ class Fanout:
     def _delay_s(self, batch: Batch, index: int) -> float:
         # The exponent is bounded too: a deadline may be hours away.
         doublings = min(batch.tries[index] - 1, 10)
-        return min(self._first_delay_s * 2.0**doublings, MAX_DELAY_S)
+        return min(FIRST_DELAY_S * 2.0**doublings, MAX_DELAY_S)

@@ -48,9 +48,11 @@ def own_engine() -> Iterator[Callable[[Script], FakeEngine]]:
         each.close()
 
 
-@pytest.fixture(scope="session")
+# Not of the session: its event loop would outlive the module, and whatever else this worker tests
+# would find one running.
+@pytest.fixture(scope="module")
 async def calm_gateway(anyio_backend: str) -> AsyncIterator[Gateway]:
-    """A warm gateway on a healthy engine, for all tests that leave both as they are."""
+    """A warm gateway on a healthy engine, for the tests that leave both as they are."""
     with FakeEngine.start() as engine:
         settings = settings_for(engine.url, health_interval_s=1, max_body_bytes=2**20)
         async with serving(settings) as gateway:
