@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from launcher.errors import LauncherError
+from launcher.interrupts import interrupts_held_back
 
 # A line now and then shows that an install of minutes is alive, without filling a log.
 TICK_S = 10.0
@@ -34,7 +34,7 @@ def run(argv: list[str], log: Path, tick_s: float = TICK_S) -> None:
     start = time.monotonic()
     child: subprocess.Popen[bytes] | None = None
     try:
-        with log.open("ab") as output, _interrupts_held_back():
+        with log.open("ab") as output, interrupts_held_back():
             child = subprocess.Popen(
                 argv,
                 stdout=output,
@@ -57,24 +57,6 @@ def run(argv: list[str], log: Path, tick_s: float = TICK_S) -> None:
         raise
     if code != 0:
         raise LauncherError(f"{_failure(argv, log)} (exit {code}; the whole log: {log})")
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Put an interrupt off to the block's end: amid a process's start it would lose the process."""
-    came: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is signal.default_int_handler
-    }
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if came:
-        raise KeyboardInterrupt
 
 
 def _failure(argv: list[str], log: Path) -> str:

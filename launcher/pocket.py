@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from launcher.errors import LauncherError
+from launcher.interrupts import interrupts_held_back
 
 PACKAGE = Path(__file__).absolute().parent
 PAIRS = PACKAGE / "pocket.jsonl"
@@ -201,8 +202,26 @@ def _train(out: Path, engine_python: Path, recipe: Recipe, pairs_path: Path) -> 
         *("--pairs", str(pairs_path.absolute())),
         *("--out", str(out.absolute())),
     ]
+    child: subprocess.Popen[str] | None = None
     try:
-        child = subprocess.Popen(
+        with interrupts_held_back():
+            child = _start(command)
+        last_line = _pass_on_output(child)
+        child.wait()
+    finally:
+        if child is not None:
+            with child:  # closes its output, and waits
+                # Does nothing to a child that has ended; one that runs has nothing to clean up.
+                child.kill()
+    if child.returncode != 0:
+        raise LauncherError(
+            f"the training of the pocket model failed (exit {child.returncode}): {last_line}"
+        )
+
+
+def _start(command: list[str]) -> "subprocess.Popen[str]":
+    try:
+        return subprocess.Popen(
             command,
             cwd=PACKAGE.parent,
             stdout=subprocess.PIPE,
@@ -212,19 +231,7 @@ def _train(out: Path, engine_python: Path, recipe: Recipe, pairs_path: Path) -> 
             errors="replace",
         )
     except OSError as exc:
-        raise LauncherError(f"cannot run the engine's interpreter {engine_python}: {exc}") from exc
-    with child:
-        try:
-            last_line = _pass_on_output(child)
-            child.wait()
-        finally:
-            # Does nothing to a child that has ended; one that runs has nothing to clean up.
-            child.kill()
-            child.wait()
-    if child.returncode != 0:
-        raise LauncherError(
-            f"the training of the pocket model failed (exit {child.returncode}): {last_line}"
-        )
+        raise LauncherError(f"cannot run the engine's interpreter {command[0]}: {exc}") from exc
 
 
 def _pass_on_output(child: "subprocess.Popen[str]") -> str:
