@@ -112,7 +112,7 @@ def _batch(pair: Pair) -> Run:
 
 
 ROWS = (
-    fake_row("10000", "10,000 prompts in one request", many_prompts),
+    fake_row("10000", "10,000 prompts in one request", many_prompts, is_quick=False),
     fake_row("client-leaves", "a client that leaves in mid-batch", client_leaves),
     fake_row("crowd-leaves", "1,000 clients leave at once", crowd_leaves),
     fake_row("two-batches", "two batches at once", two_batches),

@@ -169,9 +169,8 @@ def _engine_row(name: str, fault: str, hit: Hit, *, is_quick: bool = False) -> R
     return Row(name, fault, "real", run, is_quick=is_quick, is_repeated=True)
 
 
-def _gateway_row(name: str, fault: str, hit: Hit, *, is_quick: bool = False) -> Row:
-    run = partial(gateway_fault, hit)
-    return Row(name, fault, "real", run, is_quick=is_quick, is_repeated=True)
+def _gateway_row(name: str, fault: str, hit: Hit) -> Row:
+    return Row(name, fault, "real", partial(gateway_fault, hit), is_repeated=True)
 
 
 ROWS = (
@@ -184,7 +183,5 @@ ROWS = (
     _engine_row("guardian-kill", "guardian kill -9", kill_guardian),
     _gateway_row("gateway-kill", "gateway kill -9, client's retry", kill_gateway),
     _gateway_row("gateway-term", "SIGTERM to the gateway", terminate_gateway),
-    _gateway_row(
-        "gateway-restart", "supervisorctl restart gateway", restart_gateway, is_quick=True
-    ),
+    _gateway_row("gateway-restart", "supervisorctl restart gateway", restart_gateway),
 )

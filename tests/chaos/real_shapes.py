@@ -118,7 +118,7 @@ def _batch(service: RealService, stack: Stack) -> Run:
 
 
 ROWS = (
-    Row("real-two-batches", "two batches at once", "real", two_batches, is_quick=True),
+    Row("real-two-batches", "two batches at once", "real", two_batches),
     Row("real-duplicates", "duplicate prompts", "real", duplicates),
     Row("real-megabyte", "a prompt of 1 MB", "real", megabyte),
     Row("real-10000", "10,000 prompts in one request", "real", many_prompts),
