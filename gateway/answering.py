@@ -5,13 +5,14 @@ It knows nothing of batches, order or deadlines.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.completion import Completion
 from gateway.engine import Engine
 from gateway.errors import PromptTooLong
 from gateway.metrics import Metrics
-from gateway.policy import Policy, Rule, clean
+from gateway.policy import AnswerRules, Policy, clean
 from gateway.sampling import Sampling
 from gateway.streaming import Draft
 
@@ -26,12 +27,12 @@ _CUT = " … "
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One prompt with its sampling, and the id under which the engine sees it."""
+    """One prompt with its sampling, the id under which the engine sees it, and its clean-up."""
 
     prompt: str
     sampling: Sampling
     request_id: str
-    has_own_budget: bool = False
+    cuts: AnswerRules
 
 
 class Answerer:
@@ -43,33 +44,61 @@ class Answerer:
         self._metrics = metrics
         self.context_tokens = 0
         """The engine's context length once it is known; 0 before."""
+        self.prompts_per_call = 1
+        """How many prompts one call to the engine may take."""
+
+    def task(
+        self, prompt: str, sampling: Sampling, request_id: str, *, has_own_budget: bool
+    ) -> Task:
+        """Return a prompt's task by the policy, whose budget a request's own one overrules."""
+        rule = self._policy.rule_for(prompt)
+        if rule is None:
+            return Task(prompt, sampling, request_id, self._policy.answer)
+        if rule.max_new_tokens and not has_own_budget:
+            sampling = replace(sampling, max_new_tokens=rule.max_new_tokens)
+        return Task(prompt, sampling, request_id, rule.answer or self._policy.answer)
 
     async def answer(self, task: Task, draft: Draft) -> str:
         """Return the cleaned answer of one prompt; raises the errors of `Engine.complete`.
 
         `draft` holds the completion as far as it has come, for `partial`.
         """
-        rule = self._policy.rule_for(task.prompt)
-        sampling = task.sampling
-        if rule is not None and rule.max_new_tokens and not task.has_own_budget:
-            sampling = replace(sampling, max_new_tokens=rule.max_new_tokens)
-        completion = await self._complete(replace(task, sampling=sampling), draft)
+        completion = await self._complete(task, draft)
         self._metrics.count_tokens(completion.prompt_tokens, completion.completion_tokens)
-        return self._clean(completion.text, rule)
+        return clean(completion.text, task.cuts)
+
+    async def answer_group(self, tasks: Sequence[Task]) -> list[str | None]:
+        """Return the cleaned answers of prompts with one sampling, from one call.
+
+        None stands for an answer that is not whole. Raises what `Engine.complete_group` raises.
+        """
+        prompts = [self._cut_to_context(task.prompt) for task in tasks]
+        first = tasks[0]
+        completions, usage = await self._engine.complete_group(
+            prompts, first.sampling, first.request_id
+        )
+        self._metrics.count_tokens(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+        for task, prompt in zip(tasks, prompts, strict=True):
+            if prompt != task.prompt:
+                self._metrics.prompts_shortened.inc()
+        return [
+            None if completion.is_broken_off else clean(completion.text, task.cuts)
+            for task, completion in zip(tasks, completions, strict=True)
+        ]
 
     def partial(self, task: Task, draft: Draft) -> str:
         """Return the cleaned answer as far as it has come, "" when there is none yet."""
         # A character whose bytes were not all there yet.
-        text = draft.text.rstrip("\ufffd")
-        return self._clean(text, self._policy.rule_for(task.prompt))
+        return clean(draft.text.rstrip("\ufffd"), task.cuts)
 
-    def _clean(self, text: str, rule: Rule | None) -> str:
-        return clean(text, (rule and rule.answer) or self._policy.answer)
+    def _cut_to_context(self, prompt: str) -> str:
+        """Spare the engine the tokenizing of what can never fit."""
+        if not self.context_tokens:
+            return prompt
+        return shorten(prompt, self.context_tokens * CHARS_PER_TOKEN)
 
     async def _complete(self, task: Task, draft: Draft) -> Completion:
-        prompt, sampling = task.prompt, task.sampling
-        if self.context_tokens:  # spares the engine the tokenizing of what can never fit
-            prompt = shorten(prompt, self.context_tokens * CHARS_PER_TOKEN)
+        prompt, sampling = self._cut_to_context(task.prompt), task.sampling
         for _ in range(MAX_SHORTENINGS):
             try:
                 completion = await self._engine.complete(prompt, sampling, task.request_id, draft)

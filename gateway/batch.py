@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,16 +50,23 @@ class Batch:
     drafts: dict[int, Draft] = field(default_factory=dict)
     """What was written of the prompts that were asked and are not whole."""
     errors: dict[int, GatewayError] = field(default_factory=dict)
+    alone: set[int] = field(default_factory=set)
+    """Prompts that were in a call that the engine refused: one of them may be why."""
+    may_group: bool = True
+    """Whether prompts may still share a call, which gives all of them or none."""
     is_cut: bool = False
     """Whether the deadline came before the last prompt was done."""
     started: float = 0.0
-    """Seconds of the event loop's clock."""
+    deadline: float = float("inf")
+    """Both in seconds of the event loop's clock."""
 
     @classmethod
     def of(cls, tasks: Sequence[Task]) -> Batch:
         """Queue every task that has something to ask."""
         blank = [not task.prompt.strip() for task in tasks]
-        first = deque(index for index, is_blank in enumerate(blank) if not is_blank)
+        asked = [index for index, is_blank in enumerate(blank) if not is_blank]
+        # The longest first: begun last, one alone would keep the batch open.
+        first = deque(sorted(asked, key=lambda index: -tasks[index].sampling.max_new_tokens))
         return cls(
             tasks=tasks,
             answers=[""] * len(tasks),
@@ -73,6 +81,27 @@ class Batch:
     def lane_of(self, index: int) -> deque[int]:
         """Return the lane in which a prompt is to be asked again."""
         return self.lanes[min(max(self.losses.get(index, 0) - 1, 0), NUM_LANES - 1)]
+
+    def num_sharing(self, lane: deque[int], limit: int) -> int:
+        """Count the prompts at a lane's head that may share a call: untried, of one sampling.
+
+        1 for a lane without any: whoever asks finds that out.
+        """
+        if not lane or not self._may_share(lane[0]):
+            return 1
+        sampling = self.tasks[lane[0]].sampling
+        head = itertools.islice(lane, limit)
+        sharing = itertools.takewhile(
+            lambda index: self._may_share(index) and self.tasks[index].sampling == sampling, head
+        )
+        return sum(1 for _ in sharing)
+
+    def take(self, lane: deque[int], limit: int) -> list[int]:
+        """Take the next prompts of a lane for one call."""
+        return [lane.popleft() for _ in range(self.num_sharing(lane, limit))]
+
+    def _may_share(self, index: int) -> bool:
+        return self.may_group and index not in self.tries and index not in self.alone
 
     def finish(self, index: int, answer: str) -> None:
         """Note a whole answer."""

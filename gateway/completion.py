@@ -1,12 +1,13 @@
 """Owns the JSON of one chat completion call: the request's bytes, the response's fields.
 
-Pure functions. What is the same for all prompts is encoded once: a request is spliced from a
-prefix, the encoded prompt, and a suffix that only depends on the sampling.
+Pure functions. What is the same for all prompts is encoded once: a request is spliced from a head
+that only depends on the sampling, and from conversations that differ in the prompt alone.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 from gateway.errors import EngineFailure
 from gateway.sampling import Sampling
 
-# Stands for the prompt in the template request, whose last occurrence of it is the prompt's place.
+# Stands for the prompt in the template conversation, whose last occurrence of it is its place.
 _SLOT = "\0prompt\0"
 # How vLLM 0.10 to 0.32, SGLang, llama.cpp and OpenAI say that something does not fit.
 _IS_CONTEXT_ERROR = re.compile(
@@ -48,6 +49,11 @@ class Completion:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether the engine ended it in good order, but not whole: vLLM that is told to stop."""
+        return self.finish_reason in ("abort", "error")
+
 
 class Message(msgspec.Struct):
     """A message, or in a stream what was added to it."""
@@ -66,6 +72,7 @@ class Message(msgspec.Struct):
 class _Choice(msgspec.Struct):
     message: Message
     finish_reason: str | None = None
+    index: int = 0
 
 
 class Usage(msgspec.Struct):
@@ -90,27 +97,43 @@ class RequestEncoder:
         self, model: str, system_message: str, *, enable_thinking: bool, is_stream: bool = True
     ) -> None:
         self._model = model
-        self._system_message = system_message
         self._enable_thinking = enable_thinking
         self._is_stream = is_stream
         self._encoder = msgspec.json.Encoder()
-        self._frames: dict[Sampling, tuple[bytes, bytes]] = {}
+        messages = [{"role": "user", "content": _SLOT}]
+        if system_message:
+            messages.insert(0, {"role": "system", "content": system_message})
+        slot = self._encoder.encode(_SLOT)
+        # The last: a system message may hold what looks like the slot.
+        self._before, _, self._after = self._encoder.encode(messages).rpartition(slot)
+        self._heads: dict[tuple[Sampling, bool], bytes] = {}
 
     def encode(self, prompt: str, sampling: Sampling) -> bytes:
         """Encode one request (JSON, UTF-8)."""
-        frame = self._frames.get(sampling)
-        if frame is None:
-            frame = self._frame(sampling)
-            if len(self._frames) > 256:  # sampling comes from clients: keep the memory bounded
-                self._frames.clear()
-            self._frames[sampling] = frame
-        return frame[0] + self._encoder.encode(prompt) + frame[1]
+        content = self._encoder.encode(prompt)
+        head = self._head(sampling, self._is_stream)
+        return b"".join((head, self._before, content, self._after, b"}"))
 
-    def _frame(self, sampling: Sampling) -> tuple[bytes, bytes]:
-        messages = [{"role": "user", "content": _SLOT}]
-        if self._system_message:
-            messages.insert(0, {"role": "system", "content": self._system_message})
-        request: dict[str, Any] = {
+    def encode_group(self, prompts: Sequence[str], sampling: Sampling) -> bytes:
+        """Encode one request for a conversation per prompt; it cannot be streamed."""
+        contents = map(self._encoder.encode, prompts)
+        conversations = b"".join((self._after, b",", self._before)).join(contents)
+        head = self._head(sampling, False)
+        return b"".join((head, b"[", self._before, conversations, self._after, b"]}"))
+
+    def _head(self, sampling: Sampling, is_stream: bool) -> bytes:
+        """Return the request as far as its messages."""
+        key = (sampling, is_stream)
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) > 256:  # sampling comes from clients: keep the memory bounded
+                self._heads.clear()
+            fields = self._encoder.encode(self._fields(sampling, is_stream))
+            head = self._heads[key] = fields.removesuffix(b"}") + b',"messages":'
+        return head
+
+    def _fields(self, sampling: Sampling, is_stream: bool) -> dict[str, Any]:
+        fields: dict[str, Any] = {
             "model": self._model,
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
@@ -120,16 +143,12 @@ class RequestEncoder:
             "frequency_penalty": sampling.frequency_penalty,
             "chat_template_kwargs": {"enable_thinking": self._enable_thinking},
         }
-        if self._is_stream:
-            request["stream"] = True
-            request["stream_options"] = {"include_usage": True}
+        if is_stream:
+            fields["stream"] = True
+            fields["stream_options"] = {"include_usage": True}
         if sampling.stop:
-            request["stop"] = list(sampling.stop)
-        # Last, so that nothing behind the slot can look like it: a client names the stop strings.
-        request["messages"] = messages
-        encoded = self._encoder.encode(request)
-        before, _, after = encoded.rpartition(self._encoder.encode(_SLOT))
-        return before, after
+            fields["stop"] = list(sampling.stop)
+        return fields
 
 
 def decode(body: bytes) -> Completion:
@@ -139,18 +158,35 @@ def decode(body: bytes) -> Completion:
     an unclosed think block is where the engine does not part the two.
     Raises EngineFailure when the body is not a completion, so that no garbage becomes an answer.
     """
-    try:
-        response = _RESPONSE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise EngineFailure(f"the engine's answer is not a chat completion: {exc}") from exc
+    response = _decode(body)
     if not response.choices:
         raise EngineFailure("the engine's answer holds no choices")
-    choice = response.choices[0]
+    return _completion(response.choices[0], response.usage or Usage())
+
+
+def decode_group(body: bytes, count: int) -> tuple[list[Completion], Usage]:
+    """Decode `count` completions of one call, in the order of its conversations.
+
+    The usage is of all together. Raises EngineFailure when there is not one choice for each.
+    """
+    response = _decode(body)
+    if [choice.index for choice in response.choices] != list(range(count)):
+        raise EngineFailure("the engine's answer does not hold one choice for each conversation")
+    return [_completion(choice, Usage()) for choice in response.choices], response.usage or Usage()
+
+
+def _decode(body: bytes) -> _Response:
+    try:
+        return _RESPONSE.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise EngineFailure(f"the engine's answer is not a chat completion: {exc}") from exc
+
+
+def _completion(choice: _Choice, usage: Usage) -> Completion:
     message = choice.message
     text = message.content or message.thinking or message.content
     if text is None:
         raise EngineFailure("the engine's answer has null content")
-    usage = response.usage or Usage()
     return Completion(
         text=text,
         finish_reason=choice.finish_reason or "",

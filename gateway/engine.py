@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from types import SimpleNamespace, TracebackType
@@ -19,19 +21,14 @@ import msgspec
 from gateway.completion import (
     Completion,
     RequestEncoder,
-    context_excess,
+    Usage,
     decode,
+    decode_group,
     error_code,
     error_message,
 )
-from gateway.errors import (
-    EngineFailure,
-    EngineLost,
-    EngineNotReady,
-    GatewayError,
-    InvalidRequest,
-    PromptTooLong,
-)
+from gateway.errors import EngineFailure, EngineLost, EngineNotReady
+from gateway.refusals import translate
 from gateway.sampling import Sampling
 from gateway.streaming import Draft, EventReader, StreamError
 
@@ -41,11 +38,6 @@ MAX_COMPLETION_BYTES = 64 * 1024 * 1024
 # Connections beside those of the batch: health probes and token counts must not wait for it.
 SPARE_CONNECTIONS = 8
 _JSON = {"Content-Type": "application/json"}
-# It, or a router before it, takes no prompt at the moment.
-_BUSY_STATUSES = frozenset({429, 502, 503, 504})
-# vLLM that is told to stop ends what is under way in good order, but not whole.
-_BROKEN_OFF = frozenset({"abort", "error"})
-_DEAD_ENGINE = ("EngineDeadError", "EngineCore encountered an issue", "engine is dead")
 
 
 class Health(Enum):
@@ -81,6 +73,7 @@ class Engine:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._completions_url = f"{base_url}/v1/chat/completions"
+        self._group_url = f"{base_url}/v1/chat/completions/batch"
         self._session: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
 
@@ -128,19 +121,29 @@ class Engine:
         answer.
         """
         body = self._encoder.encode(prompt, sampling)
-        headers = {**_JSON, "X-Request-Id": request_id}
-        try:
-            async with await self._post(self._completions_url, body, headers) as response:
+        with _translating():
+            async with await self._post(self._completions_url, body, request_id) as response:
                 return await _read(response, draft or Draft())
-        except aiohttp.ClientResponseError as exc:
-            raise EngineFailure(f"the engine does not speak HTTP: {_told(exc)}") from exc
-        except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as exc:
-            raise EngineNotReady(f"the engine cannot be reached: {_told(exc)}") from exc
-        except aiohttp.ClientError as exc:
-            raise EngineLost(f"the engine broke the connection off: {_told(exc)}") from exc
 
-    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def complete_group(
+        self, prompts: Sequence[str], sampling: Sampling, request_id: str
+    ) -> tuple[list[Completion], Usage]:
+        """Return the completions of all prompts from one call, and their usage together.
+
+        All or nothing, and never a stream. Raises what `complete` raises; EngineFailure with
+        status 404 where the engine has no such route.
+        """
+        body = self._encoder.encode_group(prompts, sampling)
+        with _translating():
+            async with await self._post(self._group_url, body, request_id) as response:
+                content = await _body(response)
+        if response.status != 200:
+            raise translate(response.status, error_message(content))
+        return decode_group(content, len(prompts))
+
+    async def _post(self, url: str, body: bytes, request_id: str) -> aiohttp.ClientResponse:
         """Send a request; return the response once its head is there."""
+        headers = {**_JSON, "X-Request-Id": request_id}
         assert self._session is not None and self._fresh is not None, "use it as a context manager"
         connection = _Connection()
         try:
@@ -210,6 +213,19 @@ class Engine:
             return None
 
 
+@contextmanager
+def _translating() -> Iterator[None]:
+    """Turn aiohttp's errors into the gateway's own."""
+    try:
+        yield
+    except aiohttp.ClientResponseError as exc:
+        raise EngineFailure(f"the engine does not speak HTTP: {_told(exc)}") from exc
+    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as exc:
+        raise EngineNotReady(f"the engine cannot be reached: {_told(exc)}") from exc
+    except aiohttp.ClientError as exc:
+        raise EngineLost(f"the engine broke the connection off: {_told(exc)}") from exc
+
+
 @dataclass(slots=True)
 class _Connection:
     """What one request is told about its connection."""
@@ -235,7 +251,7 @@ def _reuse_watch() -> aiohttp.TraceConfig:
 
 async def _read(response: aiohttp.ClientResponse, draft: Draft) -> Completion:
     completion = await _read_completion(response, draft)
-    if completion.finish_reason in _BROKEN_OFF:
+    if completion.is_broken_off:
         raise EngineLost(f"the engine broke its answer off ({completion.finish_reason})")
     return completion
 
@@ -274,26 +290,6 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 def _check_size(size: int) -> None:
     if size > MAX_COMPLETION_BYTES:
         raise EngineFailure(f"the engine's answer has {size} bytes")
-
-
-def translate(status: int, message: str) -> GatewayError:
-    """Turn an engine's error status and message into the gateway's own error."""
-    excess = context_excess(message) if status in (400, 413, 422) else None
-    if excess is not None:
-        return PromptTooLong(
-            f"the engine refused the prompt: {message}",
-            context_tokens=excess[0],
-            prompt_tokens=excess[1],
-        )
-    told = f"the engine answered {status}: {message}"
-    if any(sign in message for sign in _DEAD_ENGINE):
-        return EngineLost(told)
-    if status in _BUSY_STATUSES:
-        return EngineNotReady(told)
-    if status in (400, 413, 422):
-        return InvalidRequest(f"the engine refused the prompt: {message}")
-    # A wrong key or model name does not pass.
-    return EngineFailure(told, can_pass=status >= 500)
 
 
 def _told(exc: BaseException) -> str:

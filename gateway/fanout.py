@@ -6,7 +6,6 @@ when the engine can be asked.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,12 +15,17 @@ import anyio
 
 from gateway.answering import Task
 from gateway.batch import NUM_LANES, Batch, Outcome
-from gateway.errors import EngineFailure, EngineLost, EngineNotReady, GatewayError
+from gateway.errors import EngineLost, EngineNotReady, GatewayError
 from gateway.metrics import Metrics
+from gateway.permits import Permits
+from gateway.retries import GroupRefused, Retries
 from gateway.streaming import Draft
 
-FIRST_DELAY_S = 0.1
-MAX_DELAY_S = 5.0
+# Of the time left to the deadline, what a call of several prompts may take: its answers come whole
+# or not at all, and the rest is for asking one by one, which gives as much text as there is.
+GROUP_SHARE = 0.25
+# A batch is asked in no fewer calls, as long as it lasts: its last prompts come one by one.
+MIN_CALLS = 4
 
 
 class Gate(Protocol):
@@ -35,17 +39,23 @@ class Gate(Protocol):
 
 
 class Answers(Protocol):
-    """Answers single prompts."""
+    """Answers prompts."""
+
+    prompts_per_call: int
+    """How many may share a call."""
 
     async def answer(self, task: Task, draft: Draft) -> str:
         """Return the answer; `draft` holds it as far as it has come."""
+
+    async def answer_group(self, tasks: Sequence[Task]) -> list[str | None]:
+        """Return the answers of prompts that share a call; None for one that is not whole."""
 
     def partial(self, task: Task, draft: Draft) -> str:
         """Return the answer as far as it has come, "" when there is none."""
 
 
 class Fanout:
-    """Runs batches; the semaphore bounds the prompts under way over all of them."""
+    """Runs batches; a semaphore bounds the prompts under way over all of them."""
 
     def __init__(
         self,
@@ -59,12 +69,13 @@ class Fanout:
         self._answers = answers
         self._gate = gate
         self._metrics = metrics
-        self._max_attempts = max_attempts
-        self._semaphore = asyncio.Semaphore(concurrency)
+        self._retries = Retries(max_attempts)
+        self._permits = Permits(concurrency)
         # Among n suspects one is found soonest by groups of √n, then one by one.
         self._widths = (concurrency, max(1, math.isqrt(concurrency)), 1)
         assert len(self._widths) == NUM_LANES
         self._scopes: set[anyio.CancelScope] = set()
+        self._group_scopes: set[anyio.CancelScope] = set()
         self._latest = float("inf")
 
     async def run(
@@ -81,7 +92,8 @@ class Fanout:
         """
         batch = Batch.of(tasks)
         batch.started = anyio.current_time()
-        scope = anyio.CancelScope(deadline=min(deadline, self._latest))
+        batch.deadline = min(deadline, self._latest)
+        scope = anyio.CancelScope(deadline=batch.deadline)
         self._scopes.add(scope)
         try:
             with scope:
@@ -101,69 +113,139 @@ class Fanout:
         self._latest = deadline
         for scope in self._scopes:
             scope.deadline = min(scope.deadline, deadline)
+        for scope in self._group_scopes:
+            scope.deadline = min(scope.deadline, _group_deadline(deadline))
 
     async def _run_lane(
         self, batch: Batch, lane: deque[int], width: int, on_done: Callable[[], None]
     ) -> None:
         async with anyio.create_task_group() as workers:
+
+            async def work() -> None:
+                while lane and (call := await self._ask_next(batch, lane)):
+                    num_again = await self._settle(batch, *call, on_done)
+                    # Prompts that shared a call had one worker; asked alone, each needs its own.
+                    for _ in range(num_again - 1):
+                        workers.start_soon(work)
+
             for _ in range(min(width, len(lane))):
-                workers.start_soon(self._work, batch, lane, on_done)
+                workers.start_soon(work)
 
-    async def _work(self, batch: Batch, lane: deque[int], on_done: Callable[[], None]) -> None:
-        while lane:
-            async with self._semaphore:
-                await self._gate.wait_until_ready()
-                # Both waits may have been long: other workers may have taken the rest.
-                if not lane:
-                    return
-                index = lane.popleft()
-                error = await self._ask(batch, index)
-            if error is None or not self._is_worth_another(batch, index, error):
-                on_done()
-                continue
-            self._metrics.prompts_requeued.inc()
-            if not isinstance(error, EngineLost):  # the gate makes those wait
-                await anyio.sleep(self._delay_s(batch, index))
-            # In front: it is the oldest, and a batch's last answers decide when it is done.
-            batch.lane_of(index).appendleft(index)
+    async def _ask_next(
+        self, batch: Batch, lane: deque[int]
+    ) -> tuple[list[int], list[GatewayError | None]] | None:
+        """Ask for what is next in a lane; return the prompts and what went wrong with each.
 
-    async def _ask(self, batch: Batch, index: int) -> GatewayError | None:
-        """Ask for one prompt's answer once; return what went wrong."""
+        None when others have taken the rest meanwhile.
+        """
+        async with self._permits.turn:
+            size = self._call_size(batch, lane)
+            await self._permits.collect(size)
+        try:
+            await self._gate.wait_until_ready()
+            if not lane:
+                return None
+            indices = batch.take(lane, size)
+            return indices, await self._ask(batch, indices)
+        finally:
+            self._permits.give(size)
+
+    def _call_size(self, batch: Batch, lane: deque[int]) -> int:
+        if lane is not batch.lanes[0]:
+            return 1
+        most = min(self._answers.prompts_per_call, self._permits.count, len(lane) // MIN_CALLS)
+        return batch.num_sharing(lane, max(most, 1))
+
+    async def _ask(self, batch: Batch, indices: list[int]) -> list[GatewayError | None]:
+        """Ask once for the answers of prompts that share a call; return what went wrong."""
         start = anyio.current_time()
-        self._metrics.queue_wait_s.observe(start - batch.started)
+        for _ in indices:
+            self._metrics.queue_wait_s.observe(start - batch.started)
+        self._metrics.prompts_in_flight.inc(len(indices))
+        try:
+            if len(indices) > 1:
+                return await self._ask_together(batch, indices)
+            return [await self._ask_alone(batch, indices[0])]
+        finally:
+            self._metrics.prompts_in_flight.dec(len(indices))
+            elapsed_s = anyio.current_time() - start
+            for _ in indices:
+                self._metrics.prompt_s.observe(elapsed_s)
+
+    async def _ask_alone(self, batch: Batch, index: int) -> GatewayError | None:
         task = batch.tasks[index]
-        with self._metrics.prompts_in_flight.track_inprogress():
-            try:
-                batch.finish(index, await self._answers.answer(task, batch.draft(index)))
-            except GatewayError as exc:
-                if isinstance(exc, EngineNotReady):
-                    self._gate.suspect()
-                return exc
-            finally:
-                self._metrics.prompt_s.observe(anyio.current_time() - start)
+        try:
+            batch.finish(index, await self._answers.answer(task, batch.draft(index)))
+        except GatewayError as exc:
+            return self._noted(exc)
         return None
 
-    def _is_worth_another(self, batch: Batch, index: int, error: GatewayError) -> bool:
-        """Tell whether a prompt is asked again; if not, it has failed.
+    async def _ask_together(self, batch: Batch, indices: list[int]) -> list[GatewayError | None]:
+        """Ask for several prompts in one call; those that it fails for are asked again alone."""
+        tasks = [batch.tasks[index] for index in indices]
+        with anyio.CancelScope(
+            deadline=_group_deadline(min(batch.deadline, self._latest))
+        ) as scope:
+            self._group_scopes.add(scope)
+            try:
+                answers = await self._answers.answer_group(tasks)
+                return [self._keep(batch, *pair) for pair in zip(indices, answers, strict=True)]
+            except EngineNotReady as exc:
+                return [self._noted(exc)] * len(indices)
+            except GatewayError as exc:
+                batch.alone.update(indices)
+                return [GroupRefused(str(exc))] * len(indices)
+            finally:
+                self._group_scopes.discard(scope)
+        batch.may_group = False
+        return [GroupRefused("it took too long")] * len(indices)
 
-        Without a bound of its own only where the engine did not take it: the deadline bounds that.
-        """
-        batch.tries[index] = batch.tries.get(index, 0) + 1
-        if isinstance(error, EngineLost):
-            count = batch.losses[index] = batch.losses.get(index, 0) + 1
-        elif isinstance(error, EngineNotReady):
-            return True
-        elif isinstance(error, EngineFailure) and error.can_pass:
-            count = batch.failures[index] = batch.failures.get(index, 0) + 1
-        else:
-            count = self._max_attempts
-        if count < self._max_attempts:
+    def _keep(self, batch: Batch, index: int, answer: str | None) -> GatewayError | None:
+        if answer is None:
+            return EngineLost("the engine broke its answer off")
+        batch.finish(index, answer)
+        return None
+
+    def _noted(self, error: GatewayError) -> GatewayError:
+        if isinstance(error, EngineNotReady):
+            self._gate.suspect()
+        return error
+
+    async def _settle(
+        self,
+        batch: Batch,
+        indices: list[int],
+        errors: list[GatewayError | None],
+        on_done: Callable[[], None],
+    ) -> int:
+        """Put those prompts of a call back that are to be asked again; return how many."""
+        again: list[int] = []
+        delay_s = 0.0
+        for index, error in zip(indices, errors, strict=True):
+            if error is None or not self._is_asked_again(batch, index, error):
+                on_done()
+                continue
+            again.append(index)
+            if not isinstance(error, (EngineLost, GroupRefused)):  # the gate makes the lost wait
+                delay_s = max(delay_s, self._retries.delay_s(batch, index))
+        if again:
+            self._metrics.prompts_requeued.inc(len(again))
+        if delay_s:
+            await anyio.sleep(delay_s)
+        # In front: they are the oldest, and a batch's last answers decide when it is done.
+        for index in reversed(again):
+            batch.lane_of(index).appendleft(index)
+        return len(again)
+
+    def _is_asked_again(self, batch: Batch, index: int, error: GatewayError) -> bool:
+        if self._retries.is_worth_another(batch, index, error):
             return True
         batch.fail(index, error)
         self._metrics.errors.labels(error.type).inc()
         return False
 
-    def _delay_s(self, batch: Batch, index: int) -> float:
-        # The exponent is bounded too: a deadline may be hours away.
-        doublings = min(batch.tries[index] - 1, 10)
-        return min(FIRST_DELAY_S * 2.0**doublings, MAX_DELAY_S)
+
+def _group_deadline(deadline: float) -> float:
+    """Until when a call of several prompts may take, on the event loop's clock."""
+    now = anyio.current_time()
+    return now + GROUP_SHARE * max(deadline - now, 0.0)

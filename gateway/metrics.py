@@ -99,6 +99,11 @@ class Metrics:
         self.warmup_s = Gauge(
             "evalgate_warmup_seconds", "Duration of the last warm-up", registry=registry
         )
+        self.prompts_per_call = Gauge(
+            "evalgate_prompts_per_call",
+            "Prompts that may share a call to the engine",
+            registry=registry,
+        )
         self.started = Gauge(
             "evalgate_start_time_seconds", "Start of the gateway, Unix time", registry=registry
         )

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +20,8 @@ from gateway.errors import RequestTimeout, RequestTooLarge
 from gateway.service import Service
 
 ANSWERS_HEADER = "X-Evalgate-Answers"
+# A policy's patterns may take 0.1 ms for a prompt, and `GET /` waits meanwhile.
+TASKS_AT_ONCE = 100
 _log = logging.getLogger("gateway.predict")
 
 
@@ -35,7 +38,7 @@ class Predict:
         start = anyio.current_time()
         body = await self._read_body(request)
         asked = contract.parse(body, self._settings.sampling, self._settings.max_batch_prompts)
-        tasks = self._tasks(asked, request.state.request_id)
+        tasks = await self._tasks(asked, request.state.request_id)
         with self._service.admission.admit(len(tasks)) as ticket:
             self._metrics.prompts.inc(len(tasks))
             deadline = start + self._settings.predict_deadline_s
@@ -59,11 +62,17 @@ class Predict:
             return await read_body(request, self._settings.max_body_bytes)
         raise RequestTimeout(f"the body was not all there within BODY_TIMEOUT_S ({limit_s:g} s)")
 
-    def _tasks(self, asked: contract.PredictRequest, request_id: str) -> list[Task]:
-        return [
-            Task(prompt, asked.sampling, f"{request_id}-{index}", asked.has_own_budget)
-            for index, prompt in enumerate(asked.prompts)
-        ]
+    async def _tasks(self, asked: contract.PredictRequest, request_id: str) -> list[Task]:
+        tasks: list[Task] = []
+        for index, prompt in enumerate(asked.prompts):
+            if index % TASKS_AT_ONCE == TASKS_AT_ONCE - 1:
+                await anyio.lowlevel.checkpoint()
+            name = f"{request_id}-{index}"
+            task = self._service.answerer.task(
+                prompt, asked.sampling, name, has_own_budget=asked.has_own_budget
+            )
+            tasks.append(task)
+        return tasks
 
     async def _run(
         self, request: Request, tasks: list[Task], deadline: float, on_done: Callable[[], None]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 
 from gateway.admission import Admission
 from gateway.answering import Answerer
+from gateway.calibration import calibrate, is_usable
 from gateway.completion import RequestEncoder
 from gateway.engine import Engine
 from gateway.fanout import Fanout
@@ -15,8 +17,9 @@ from gateway.files import WANTED_FILES, affordable_connections
 from gateway.metrics import Metrics
 from gateway.policy import load_policy
 from gateway.readiness import Readiness
+from gateway.sampling import Sampling
 from gateway.settings import Settings
-from gateway.warmup import load_prompts, warm_up
+from gateway.warmup import grouped_wave, load_prompts, warm_up
 
 _log = logging.getLogger("gateway.lifecycle")
 
@@ -68,6 +71,7 @@ class Service:
             max_attempts=settings.max_engine_attempts,
         )
         self.admission = Admission(settings.max_open_prompts)
+        self._is_calibrated = False
         self._warmup_prompts = load_prompts(settings.warmup_data_path, settings.warmup_num_samples)
 
     async def __aenter__(self) -> Service:
@@ -83,13 +87,31 @@ class Service:
         await self.engine.__aexit__(exc_type, exc, traceback)
 
     async def _warm_up(self) -> None:
+        self.answerer.context_tokens = await self.engine.context_tokens()
         sampling = replace(
             self.settings.sampling, max_new_tokens=self.settings.warmup_max_new_tokens
         )
-        self.answerer.context_tokens = await self.engine.context_tokens()
         await warm_up(
             lambda prompt: self.engine.complete(prompt, sampling, "warm-up"),
             self._warmup_prompts,
             width=self.concurrency,
             budget_s=self.settings.warmup_budget_s,
         )
+        if self._is_calibrated:  # a lost engine is back, and batches wait for it
+            return
+        self.answerer.prompts_per_call = await self._prompts_per_call(sampling)
+        self.metrics.prompts_per_call.set(self.answerer.prompts_per_call)
+        self._is_calibrated = True
+
+    async def _prompts_per_call(self, sampling: Sampling) -> int:
+        """Return how many prompts may share a call, tried on the engine."""
+        wave = partial(grouped_wave, self.engine, self._warmup_prompts, sampling, self.concurrency)
+        wanted = self.settings.prompts_per_call
+        if wanted == 0:
+            size = await calibrate(wave, self.settings.calibration_budget_s)
+            _log.info("prompts per call: %d, as measured", size)
+            return size
+        if wanted > 1 and not await is_usable(wave, wanted):
+            _log.warning("PROMPTS_PER_CALL=%d: this engine takes one prompt per call", wanted)
+            return 1
+        return wanted

@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     batch_concurrency: int = Field(
         256, ge=1, le=65536, description="completions under way at once, over all requests"
     )
+    prompts_per_call: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="prompts that share a call to an engine with the batch chat route; "
+        "0: what is fastest in the warm-up, 1: every prompt has a call of its own",
+    )
     # The evaluator gives up after 360 s; 15 s are left for the reply and a slow clock.
     predict_deadline_s: float = Field(
         345, gt=0, le=86400, description="seconds after which /predict answers with what it has"
@@ -147,6 +154,9 @@ class Settings(BaseSettings):
     )
     warmup_budget_s: float = Field(
         30, gt=0, le=3600, description="seconds of warm-up after which one success is enough"
+    )
+    calibration_budget_s: float = Field(
+        3, ge=0, le=600, description="seconds of warm-up for finding the best PROMPTS_PER_CALL"
     )
     health_interval_s: float = Field(
         0.5, gt=0, le=60, description="seconds between two looks at the engine's health"

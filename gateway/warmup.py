@@ -11,7 +11,9 @@ from typing import Any
 
 import anyio
 
+from gateway.engine import Engine
 from gateway.errors import EngineNotReady, EngineTimeout, GatewayError
+from gateway.sampling import Sampling
 
 _log = logging.getLogger("gateway.lifecycle")
 
@@ -54,6 +56,32 @@ async def warm_up(
                 group.start_soon(wave.ask, prompt)
     wave.check()
     return 1 + wave.succeeded
+
+
+async def grouped_wave(
+    engine: Engine, prompts: tuple[str, ...], sampling: Sampling, width: int, size: int
+) -> None:
+    """Ask for `width` completions at once, `size` to a call.
+
+    Raises EngineNotReady when the engine is lost, else what any of the calls raised.
+    """
+    errors: list[GatewayError] = []
+
+    async def ask(part: tuple[str, ...]) -> None:
+        try:
+            if len(part) == 1:
+                await engine.complete(part[0], sampling, "warm-up")
+            else:
+                await engine.complete_group(part, sampling, "warm-up")
+        except GatewayError as exc:
+            errors.append(exc)
+
+    waiting = tuple(itertools.islice(itertools.cycle(prompts), width))
+    async with anyio.create_task_group() as group:
+        for start in range(0, width, size):
+            group.start_soon(ask, waiting[start : start + size])
+    for error in sorted(errors, key=lambda error: not isinstance(error, EngineNotReady)):
+        raise error
 
 
 class _Wave:

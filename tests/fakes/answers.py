@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,11 @@ def complete(body: dict[str, Any], content: str, extra: dict[str, str] | None = 
     )
 
 
+def default_completion(body: dict[str, Any]) -> Completion:
+    """Return the answer that a request gets when no rule is about it."""
+    return complete(body, "answer to: " + last_user_message(body))
+
+
 def _usage(completion: Completion) -> dict[str, int]:
     return {
         "prompt_tokens": completion.prompt_tokens,
@@ -98,11 +104,23 @@ def _envelope(completion: Completion, kind: str) -> dict[str, Any]:
 
 def body_of(completion: Completion, *, has_choices: bool = True) -> bytes:
     """Return the answer to a request that did not ask for a stream."""
-    message = {"role": "assistant", "content": completion.content, **completion.extra}
-    choice = {"index": 0, "message": message, "finish_reason": completion.finish_reason}
-    choices = [choice] if has_choices else []
+    choices = [_choice(0, completion)] if has_choices else []
     envelope = _envelope(completion, "chat.completion")
     return _encode({**envelope, "choices": choices, "usage": _usage(completion)})
+
+
+def group_body_of(completions: Sequence[Completion]) -> bytes:
+    """Return the answer to a call that held several conversations."""
+    choices = [_choice(index, each) for index, each in enumerate(completions)]
+    usages = [_usage(each) for each in completions]
+    usage = {name: sum(each[name] for each in usages) for name in (usages[0] if usages else {})}
+    kind = {"id": "chatcmpl-fake", "object": "chat.completion", "created": 0, "model": ""}
+    return _encode({**kind, "choices": choices, "usage": usage})
+
+
+def _choice(index: int, completion: Completion) -> dict[str, Any]:
+    message = {"role": "assistant", "content": completion.content, **completion.extra}
+    return {"index": index, "message": message, "finish_reason": completion.finish_reason}
 
 
 def event(value: object) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +42,25 @@ class Exchange:
     @property
     def completion(self) -> Completion:
         """The default answer."""
-        return answers.complete(self.body, "answer to: " + answers.last_user_message(self.body))
+        return answers.default_completion(self.body)
+
+    def whole_body(self, completion: Completion, *, has_choices: bool = True) -> bytes:
+        """Return the body of an answer that is no stream."""
+        return answers.body_of(completion, has_choices=has_choices)
+
+
+@dataclass
+class GroupExchange(Exchange):
+    """Several conversations in one call; `body` is that of the one that a rule is about."""
+
+    bodies: Sequence[dict[str, Any]]
+    index: int
+
+    def whole_body(self, completion: Completion, *, has_choices: bool = True) -> bytes:
+        """Return the body with all answers, `completion` in the place of the one in question."""
+        found = [answers.default_completion(body) for body in self.bodies]
+        found[self.index] = completion
+        return answers.group_body_of(found if has_choices else [])
 
 
 def stream_of(
@@ -70,7 +88,7 @@ def send_answer(
         parts = stream_of(exchange, completion, has_choices=has_choices)
         exchange.connection.send(b"".join([*parts, END_OF_STREAM]))
     else:
-        body = answers.body_of(completion, has_choices=has_choices)
+        body = exchange.whole_body(completion, has_choices=has_choices)
         exchange.connection.send(b"".join(plain_of(body)))
 
 

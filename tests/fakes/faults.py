@@ -67,7 +67,7 @@ def _send_part(exchange: Exchange, when: str) -> None:
         first, *rest = stream_of(exchange, exchange.completion)
         body = b"".join(rest)
     else:
-        first, body = plain_of(answers.body_of(exchange.completion))
+        first, body = plain_of(exchange.whole_body(exchange.completion))
     if when == "after_headers":
         exchange.connection.send(first)
     elif when == "mid_body":
@@ -115,7 +115,7 @@ def _trickled_parts(unit: str, exchange: Exchange) -> list[bytes]:
     if exchange.is_stream:
         parts = [*stream_of(exchange, exchange.completion), END_OF_STREAM]
     else:
-        parts = list(plain_of(answers.body_of(exchange.completion)))
+        parts = list(plain_of(exchange.whole_body(exchange.completion)))
     if unit == "chunk":
         return parts
     return [bytes([byte]) for part in parts for byte in part]

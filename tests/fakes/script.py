@@ -188,6 +188,8 @@ class Script:
     """The only name accepted; empty: any name is."""
     max_model_len: int = 4096
     health: Literal["ok", "503", "stall"] = "ok"
+    has_groups: bool = False
+    """Whether there is the route that takes several conversations in one call."""
     startup_s: float = 0.0
     startup: Literal["503", "refused"] = "503"
     """Until `startup_s` after the start: everything is 503, or nothing listens on the port."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.fakes import answers
-from tests.fakes.exchange import Exchange, never, send_answer
+from tests.fakes.exchange import Exchange, GroupExchange, never, send_answer
 from tests.fakes.faults import perform
 from tests.fakes.script import Answer, Rule, Script
 from tests.fakes.script_json import BadScript, from_json
@@ -47,6 +47,7 @@ class Engine:
             ("GET", "/v1/models"): self._models,
             ("GET", "/metrics"): self._metrics,
             ("POST", "/v1/chat/completions"): self._chat,
+            ("POST", "/v1/chat/completions/batch"): self._chat_group,
             ("POST", "/tokenize"): self._tokenize,
             ("POST", "/detokenize"): self._detokenize,
             ("GET", "/_fake/stats"): self._show_stats,
@@ -140,14 +141,42 @@ class Engine:
             return None
         return self._work(rule, exchange)
 
-    async def _work(self, rule: Rule, exchange: Exchange) -> None:
+    def _chat_group(self, request: Request, connection: Connection) -> Work:
+        if not self.script.has_groups:
+            _refuse(connection, 404, "Not Found")
+            return None
+        body = _json_object(request.body) or {}
+        conversations = body.get("messages")
+        if body.get("stream") or not isinstance(conversations, list) or not conversations:
+            _refuse(connection, 400, "the body must be JSON with a list of conversations")
+            return None
+        bodies = [{**body, "messages": messages} for messages in conversations]
+        prompts = [answers.last_user_message(each) for each in bodies]
+        for prompt, each in zip(prompts, bodies, strict=True):
+            self.stats.begin(prompt, each, request.headers)
+        self.stats.group_sizes.append(len(bodies))
+        rules = [self._choose(prompt) for prompt in prompts]
+        index = next((at for at, rule in enumerate(rules) if rule is not DEFAULT_RULE), 0)
+        exchange = GroupExchange(
+            bodies[index],
+            connection,
+            self.script.max_model_len,
+            self.stats,
+            self._dice,
+            self._gate,
+            bodies,
+            index,
+        )
+        return self._work(rules[index], exchange, len(bodies))
+
+    async def _work(self, rule: Rule, exchange: Exchange, count: int = 1) -> None:
         try:
             await perform(rule, exchange)
         except asyncio.CancelledError:
-            self.stats.cancelled += 1
+            self.stats.cancelled += count
             raise
         finally:
-            self.stats.running -= 1
+            self.stats.running -= count
 
     def _choose(self, prompt: str) -> Rule:
         for index, rule in enumerate(self.script.rules):

@@ -18,6 +18,8 @@ class Stats:
     """Requests whose client went away before the answer was whole."""
     by_prompt: dict[str, int] = field(default_factory=dict)
     last_body: dict[str, Any] = field(default_factory=dict)
+    group_sizes: list[int] = field(default_factory=list)
+    """Of the calls that held several conversations, how many; each counts as a request."""
     last_headers: dict[str, str] = field(default_factory=dict)
     """Names in lower case."""
     connections: int = 0
@@ -58,6 +60,7 @@ class Stats:
         self.peak_running = self.running
         self.peak_connections = self.connections
         self.by_prompt, self.last_body, self.last_headers = {}, {}, {}
+        self.group_sizes = []
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON, without copying them."""

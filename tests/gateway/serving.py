@@ -29,6 +29,7 @@ from gateway.__main__ import bind
 from gateway.answering import Task
 from gateway.app import create_app
 from gateway.metrics import Metrics
+from gateway.policy import AnswerRules
 from gateway.sampling import Sampling
 from gateway.service import Service
 from gateway.settings import Settings
@@ -51,6 +52,7 @@ QUICK: dict[str, Any] = {
     "health_interval_s": 0.02,
     "health_timeout_s": 2.0,
     "warmup_budget_s": 10.0,
+    "prompts_per_call": 1,
     "grace_period_s": 1.0,
 }
 
@@ -61,7 +63,8 @@ def settings_for(engine_url: str, **changes: Any) -> Settings:
 
 
 def tasks_of(prompts: Sequence[str], sampling: Sampling = SAMPLING) -> list[Task]:
-    return [Task(prompt, sampling, f"test-{index}") for index, prompt in enumerate(prompts)]
+    cuts = AnswerRules()
+    return [Task(prompt, sampling, f"test-{index}", cuts) for index, prompt in enumerate(prompts)]
 
 
 def free_port() -> int:

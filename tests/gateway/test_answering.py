@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.answering import Answerer, Task, fitting_budget, fitting_chars, shorten
+from gateway.answering import Answerer, fitting_budget, fitting_chars, shorten
 from gateway.completion import RequestEncoder
 from gateway.engine import Engine
 from gateway.errors import EngineFailure, PromptTooLong
@@ -43,7 +43,8 @@ async def answering(
 async def answer(answerer: Answerer, prompt: str, **changes: Any) -> str:
     own = changes.pop("has_own_budget", False)
     with anyio.fail_after(10):
-        task = Task(prompt, replace(SAMPLING, **changes), "test-0", own)
+        sampling = replace(SAMPLING, **changes)
+        task = answerer.task(prompt, sampling, "test-0", has_own_budget=own)
         return await answerer.answer(task, Draft())
 
 

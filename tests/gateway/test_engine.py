@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from gateway.completion import Completion, RequestEncoder
-from gateway.engine import MAX_COMPLETION_BYTES, Engine, Health, translate
+from gateway.engine import MAX_COMPLETION_BYTES, Engine, Health
 from gateway.errors import (
     EngineFailure,
     EngineLost,
@@ -20,6 +20,7 @@ from gateway.errors import (
     InvalidRequest,
     PromptTooLong,
 )
+from gateway.refusals import translate
 from gateway.streaming import Draft
 from tests.fakes import script
 from tests.fakes.running import FakeEngine

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -472,6 +472,10 @@ class Told:
     """Answers as a function says, at once."""
 
     say: Callable[[Task], Awaitable[str]]
+    prompts_per_call: int = 1
+
+    async def answer_group(self, tasks: Sequence[Task]) -> list[str | None]:
+        return [await self.say(task) for task in tasks]
 
     async def answer(self, task: Task, draft: Draft) -> str:
         return await self.say(task)

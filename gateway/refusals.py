@@ -1,0 +1,40 @@
+"""Owns what an engine's refusal means: its error status and message as one of the gateway's errors.
+
+Pure functions.
+"""
+
+from __future__ import annotations
+
+from gateway.completion import context_excess
+from gateway.errors import (
+    EngineFailure,
+    EngineLost,
+    EngineNotReady,
+    GatewayError,
+    InvalidRequest,
+    PromptTooLong,
+)
+
+# It, or a router before it, takes no prompt at the moment.
+_BUSY_STATUSES = frozenset({429, 502, 503, 504})
+_DEAD_ENGINE = ("EngineDeadError", "EngineCore encountered an issue", "engine is dead")
+
+
+def translate(status: int, message: str) -> GatewayError:
+    """Turn an engine's error status and message into the gateway's own error."""
+    excess = context_excess(message) if status in (400, 413, 422) else None
+    if excess is not None:
+        return PromptTooLong(
+            f"the engine refused the prompt: {message}",
+            context_tokens=excess[0],
+            prompt_tokens=excess[1],
+        )
+    told = f"the engine answered {status}: {message}"
+    if any(sign in message for sign in _DEAD_ENGINE):
+        return EngineLost(told)
+    if status in _BUSY_STATUSES:
+        return EngineNotReady(told)
+    if status in (400, 413, 422):
+        return InvalidRequest(f"the engine refused the prompt: {message}")
+    # A wrong key or model name does not pass.
+    return EngineFailure(told, can_pass=status >= 500)
