@@ -28,6 +28,7 @@ from launcher.log_tail import LineSplitter, redact_argv
 from launcher.outcome import End, judge_end, tries
 from launcher.overseer import DEFAULT_PACE, Overseer, Pace
 from launcher.settings import LauncherSettings
+from launcher.start_phases import StartPhases
 from launcher.state import EngineState, StateFile, next_state, read_state
 
 log = logging.getLogger(__name__)
@@ -182,6 +183,7 @@ class Guardian:
             leader_start_ticks=leader.start_ticks if leader is not None else None,
             argv=redact_argv(plan.argv),
             started_at=self._clock(),
+            start_phases={},
             rung=plan.rung,
             dropped=plan.dropped,
             accelerator=plan.accelerator,
@@ -194,9 +196,12 @@ class Guardian:
         key = self._settings.engine_api_key
         splitter = LineSplitter([key.get_secret_value()] if key is not None else [])
         diagnosis = Diagnosis(plan.read_symptom)
-        overseer = Overseer(self._settings, plan, process.pid, self._file, self._pace)
+        phases = StartPhases(self._file.state.started_at or self._clock())
+        overseer = Overseer(self._settings, plan, process.pid, self._file, self._pace, phases)
 
         def keep(lines: list[str]) -> None:
+            if self._file.state.phase == "starting":
+                phases.feed(lines, self._clock())
             self._file.add_log_lines(lines)
             diagnosis.feed(lines)
             overseer.read(lines)

@@ -14,6 +14,7 @@ import anyio
 from launcher import process_group
 from launcher.engines.base import EnginePlan
 from launcher.settings import LauncherSettings
+from launcher.start_phases import StartPhases
 from launcher.startup import wait_until_ready
 from launcher.state import StateFile
 from launcher.watchdog import Patience, Watchdog
@@ -51,12 +52,14 @@ class Overseer:
         pid: int,
         file: StateFile,
         pace: Pace,
+        phases: StartPhases,
     ) -> None:
         self._settings = settings
         self._plan = plan
         self._pid = pid
         self._file = file
         self._pace = pace
+        self._phases = phases
         self._has_died = anyio.Event()
         self.killed_because = ""
         """Why it was killed from here; empty when it was not."""
@@ -118,14 +121,15 @@ class Overseer:
             progress_s=self._pace.progress_s,
             is_stopping=is_stopping,
             last_log_line=lambda: next(reversed(self._file.state.log_lines), "no output yet"),
-            on_poll=self._note_members,
+            on_poll=self._note_progress,
         )
 
     def _note_ready(self, ready_at: float) -> None:
         started_at = self._file.state.started_at or ready_at
         message = f"ready after {ready_at - started_at:.1f} s"
-        log.info(message)
-        self._file.update(phase="running", message=message, ready_at=ready_at)
+        phases = self._phases.seconds(ready_at)
+        log.info("%s: %s", message, ", ".join(f"{name} {s:.1f} s" for name, s in phases.items()))
+        self._file.update(phase="running", message=message, ready_at=ready_at, start_phases=phases)
 
     async def _wait_until_proven(self) -> None:
         await anyio.sleep(self._pace.proven_s)
@@ -147,6 +151,16 @@ class Overseer:
     def _cpu_s(self) -> float:
         # An accelerator's engine also spins while it waits.
         return process_group.cpu_s(self._pid) if self._plan.is_on_cpu else 0.0
+
+    def _note_progress(self) -> None:
+        self._note_members()
+        self._note_phases()
+
+    def _note_phases(self) -> None:
+        """Tell where a start is that takes long, while it is under way."""
+        phases = self._phases.seconds()
+        if phases != self._file.state.start_phases:
+            self._file.update(start_phases=phases)
 
     def _note_members(self) -> None:
         """Tell the next launcher, in case this one is killed, which processes are the engine's."""

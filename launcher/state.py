@@ -66,6 +66,8 @@ class EngineState(msgspec.Struct, frozen=True):
     argv: tuple[str, ...] = ()
     started_at: float | None = None
     ready_at: float | None = None
+    # Seconds of each phase of the start so far, in order, as far as the engine's log tells.
+    start_phases: dict[str, float] = {}
     # Which configuration runs; which is to run next, if this one ends; how it came to that.
     rung: str = AS_CONFIGURED.name
     next_rung: Rung = AS_CONFIGURED
