@@ -396,7 +396,7 @@ async def test_ten_thousand_open_prompts_leave_soon_after_the_deadline(
             group.start_soon(collect)
             await engine.wait_until(lambda stats: stats.running == 2000, 60)
             service.fanout.hasten(anyio.current_time() + 2)
-            with anyio.fail_after(20):  # the chaos table tells how soon
+            with anyio.fail_after(60):  # the chaos table tells how soon
                 await wait_until(lambda: bool(batches))
     [batch] = batches
     assert batch.counts() == {
