@@ -64,6 +64,7 @@ def _gateway(engine_port: int, stream_answers: str) -> Iterator[tuple[int, psuti
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     own = {"ENGINE_PORT": str(engine_port), "GATEWAY_PORT": str(port), "LOG_LEVEL": "error"}
+    own["PROMPTS_PER_CALL"] = "1"  # what shares a call is never streamed
     process = subprocess.Popen(
         [sys.executable, "-m", "gateway"],
         env={**os.environ, **own, "STREAM_ANSWERS": stream_answers},

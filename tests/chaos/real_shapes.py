@@ -122,7 +122,13 @@ ROWS = (
     Row("real-duplicates", "duplicate prompts", "real", duplicates),
     Row("real-megabyte", "a prompt of 1 MB", "real", megabyte),
     Row("real-10000", "10,000 prompts in one request", "real", many_prompts),
-    Row("real-client-leaves", "a client that leaves in mid-batch", "real", client_leaves),
+    Row(
+        "real-client-leaves",
+        "a client that leaves in mid-batch",
+        "real",
+        client_leaves,
+        is_quick=True,
+    ),
     Row("real-crowd-leaves", "1,000 clients leave at once", "real", crowd_leaves, is_quick=True),
     Row("real-deadline", "deadline amid a batch", "real", deadline_amid_batch, is_quick=True),
 )
