@@ -33,6 +33,8 @@ class Accelerator(str, Enum):
     CPU = "CPU"
 
 
+NO_BFLOAT16 = "no bfloat16"
+
 # MetaX first: its cards show up as CUDA devices to everything else.
 _DEVICE_FILES = (
     (Accelerator.METAX, "mxcd"),
@@ -70,18 +72,34 @@ def detect(root: Path = Path("/")) -> Accelerator:
     return Accelerator.CPU
 
 
-async def describe(accelerator: Accelerator, search_path: str | None = None) -> str:
+async def describe(
+    accelerator: Accelerator, search_path: str | None = None, root: Path = Path("/")
+) -> str:
     """Name and count the devices on one line, as far as the vendor's tool tells.
 
     `search_path` is a PATH; unset, the process's own and the folders of known drivers.
     """
     if accelerator is Accelerator.CPU:
-        return f"CPU ({len(os.sched_getaffinity(0))} cores)"
+        lacking = "" if has_bfloat16(_cpuinfo(root)) else f", {NO_BFLOAT16}"
+        return f"CPU ({len(os.sched_getaffinity(0))} cores{lacking})"
     names = await _device_names(_TOOLS[accelerator], search_path)
     if not names:
         return str(accelerator.value)
     counts = {name: names.count(name) for name in names}
     return f"{accelerator.value} ({', '.join(f'{n} x {name}' for name, n in counts.items())})"
+
+
+def has_bfloat16(cpuinfo: str) -> bool:
+    """Tell from /proc/cpuinfo whether the processor computes in bfloat16; unsure is yes."""
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)
+    return flags is None or not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags[1].split())
+
+
+def _cpuinfo(root: Path) -> str:
+    try:
+        return (root / "proc" / "cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 async def _device_names(tool: _Tool, search_path: str | None) -> list[str]:

@@ -69,6 +69,32 @@ async def test_a_cpu_is_described_by_its_cores() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
+    ("cpuinfo", "is_lacking"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni\n", True),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16\n", False),
+        ("processor\t: 0\nflags\t\t: fpu amx_tile amx_bf16\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd\n", True),
+        ("processor\t: 0\n", False),
+    ],
+)
+async def test_a_cpu_that_computes_no_bfloat16_says_so(
+    tmp_path: Path, cpuinfo: str, is_lacking: bool
+) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(cpuinfo)
+    described = await describe(Accelerator.CPU, root=tmp_path)
+    assert (accelerator.NO_BFLOAT16 in described) is is_lacking
+
+
+@pytest.mark.anyio
+async def test_a_cpu_that_tells_nothing_is_not_said_to_lack_anything(tmp_path: Path) -> None:
+    assert accelerator.NO_BFLOAT16 not in await describe(Accelerator.CPU, root=tmp_path)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
     ("kind", "name", "text", "expected"),
     [
         (Accelerator.METAX, "mx-smi", MX_SMI, "MetaX (2 x MXC500)"),
