@@ -8,6 +8,7 @@ import pytest
 # Their tests start programs and wait for them: left out of `scripts/test unit`.
 PROCESS_MODULES = frozenset(
     {
+        "tests.benchmarks.test_fanout_prober",
         "tests.evaluator.test_answer_command",
         "tests.evaluator.test_judge",
         "tests.evaluator.test_judge_command",
@@ -30,7 +31,10 @@ PROCESS_MODULES = frozenset(
         "tests.launcher.test_engine_install",
         "tests.launcher.test_guardian",
         "tests.launcher.test_main",
+        "tests.launcher.checks.test_model_parts",
+        "tests.launcher.test_model_upload",
         "tests.launcher.test_models",
+        "tests.launcher.test_resolve",
         "tests.launcher.test_process_group",
         "tests.launcher.test_virtualenv",
     }
