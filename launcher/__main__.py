@@ -63,7 +63,19 @@ def _run_engine(args: argparse.Namespace, settings: LauncherSettings) -> int:
     )
 
 
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    from launcher import model_upload
+
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    uploading = actions.add_parser("upload", help="Put a model folder on ModelScope.")
+    model_upload.add_arguments(uploading)
+
+
 def _run_model(args: argparse.Namespace, settings: LauncherSettings) -> int:
+    if args.action == "upload":
+        from launcher import model_upload
+
+        return model_upload.run(args, settings)
     import anyio
 
     from launcher.interpreter import find_engine_python
@@ -132,7 +144,11 @@ COMMANDS = {
     "engine": Command(
         "Run the engine until it ends; supervisord's job.", _add_nothing, _run_engine
     ),
-    "model": Command("Fetch the model, or train the pocket model.", _add_nothing, _run_model),
+    "model": Command(
+        "Fetch the model, or train the pocket model; `model upload`: put one on ModelScope.",
+        _add_model_arguments,
+        _run_model,
+    ),
     "flags": Command("List the arguments of the engine.", _add_flags_arguments, _run_flags),
     "doctor": Command(
         "Check model, configuration and repository against the evaluator's limits.",

@@ -15,6 +15,7 @@ from typing import TypeVar
 import anyio
 from rich.console import Console
 
+from launcher import model_sizes as sizes
 from launcher.checks import (
     build_time,
     deadlines,
@@ -25,17 +26,19 @@ from launcher.checks import (
     hardware,
     memory,
     model_files,
+    model_parts,
     ports,
     secrets,
-    sizes,
     submission,
     supervision,
     table,
 )
 from launcher.checks.facts import Facts, Place, Question, gather
-from launcher.checks.model_facts import NOT_HERE, weights_in
+from launcher.checks.model_facts import NOT_HERE
 from launcher.checks.result import Result, Status, skipped, worst
 from launcher.model_folder import context_len
+from launcher.model_listing import free_bytes
+from launcher.resolve import names_chat_template
 from launcher.settings import LauncherSettings
 from launcher.tracks import LIMITS, MACHINES, Track
 
@@ -112,8 +115,8 @@ def _machine(
     track = question.track
     yield hardware.check(facts.hardware, track)
     yield build_time.check(
-        facts.model.download_bytes,
-        origin=facts.model.origin,
+        facts.download_bytes,
+        origin=" and ".join([facts.model.origin, *(part.asked.name for part in facts.parts)]),
         bandwidth_mbit_s=_bandwidth(question),
         limit_s=LIMITS[track].build_s if track else None,
     )
@@ -127,14 +130,14 @@ def _bandwidth(question: Question) -> float:
 
 
 def _disk(question: Question, settings: LauncherSettings, facts: Facts) -> Result:
-    track, to_fetch = question.track, facts.model.download_bytes
+    track, to_fetch = question.track, facts.download_bytes
     if track is not None:
         where = f"track {track.value}'s disk"
         room = MACHINES[track].disk_bytes
         return disk.check(to_fetch, room, where=where, copies=disk.COPIES_IN_A_BUILD)
     if facts.model.is_local and question.model_bytes is None:
         to_fetch = 0
-    room = disk.free_bytes(settings.model_root)
+    room = free_bytes(settings.model_root)
     return disk.check(to_fetch, room, where=f"free disk for {settings.model_root}", copies=1)
 
 
@@ -152,14 +155,14 @@ def _memory(
 
 
 def _demand(settings: LauncherSettings, facts: Facts) -> memory.Demand | None:
-    if facts.model.weights_bytes is None:
+    if facts.weights_bytes is None:
         return None
-    draft = settings.spec_model_dir if settings.enable_speculative_decoding else None
     declared = context_len(facts.model.folder) if facts.model.folder else None
     at_once = (facts.gateway.batch_concurrency, settings.vllm_max_num_seqs)
     return memory.Demand(
-        weights_bytes=facts.model.weights_bytes + (weights_in(draft) if draft else 0),
+        weights_bytes=facts.weights_bytes,
         config=facts.model.config,
+        part_configs=tuple(part.config for part in facts.parts),
         dtype=settings.dtype,
         kv_cache_dtype=settings.vllm_kv_cache_dtype,
         context_len=settings.max_model_len or declared,
@@ -175,7 +178,10 @@ def _model(question: Question, settings: LauncherSettings, facts: Facts) -> Iter
         yield model_files.check(facts.model, settings, is_for_track=question.track is not None)
     else:
         yield skipped(model_files.NAME, "only the model's size is given")
-    yield end_tokens.check_template(folder, why_not)
+    for part in facts.parts:
+        yield model_parts.check(part, is_for_track=question.track is not None)
+    is_named = names_chat_template(settings)
+    yield end_tokens.check_template(folder, why_not, is_named=is_named)
     yield end_tokens.check_tokens(end_tokens.read(folder) if folder else None, why_not)
 
 

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import CannotStart
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "tiktoken.model")
+# Mistral's tokenizer: the form of a chat is part of it.
+_OWN_FORMAT = "tekken.json"
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", _OWN_FORMAT, "tiktoken.model")
+_ADAPTER_CONFIG = "adapter_config.json"
+_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _LFS_POINTER = b"version https://git-lfs"
 # The format's own limit: a longer header is garbage, not a header.
@@ -21,19 +26,23 @@ _MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
 
 def check_complete(path: Path) -> None:
     """Raise CannotStart unless `path` holds a whole model; its first line names what is missing."""
-    if not path.is_dir():
-        raise CannotStart(f"there is no model folder {path}")
-    try:
-        _check_config(path)
-        _check_tokenizer(path)
-        _check_weights(path)
-    except OSError as exc:
-        raise CannotStart(f"the model folder {path} cannot be read: {exc}") from exc
+    _check(path, (_check_config, _check_tokenizer, _check_weights))
+
+
+def check_draft(path: Path) -> None:
+    """The same for a model that guesses; it may lack a tokenizer: the other model's is used."""
+    _check(path, (_check_config, _check_weights))
+
+
+def check_adapter(path: Path) -> None:
+    """The same for a LoRA adapter: what it changes, and how."""
+    _check(path, (_check_adapter,))
 
 
 def has_chat_template(path: Path) -> bool:
     """Whether the model brings a chat template, in a file of its own or in its tokenizer's."""
-    if any((path / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+    names = ("chat_template.jinja", "chat_template.json", _OWN_FORMAT)
+    if any((path / name).is_file() for name in names):
         return True
     config = read_object(path / "tokenizer_config.json")
     return bool(config and config.get("chat_template"))
@@ -59,14 +68,32 @@ def read_object(file: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def _check(path: Path, checks: Sequence[Callable[[Path], None]]) -> None:
+    if not path.is_dir():
+        raise CannotStart(f"there is no model folder {path}")
+    try:
+        for check in checks:
+            check(path)
+    except OSError as exc:
+        raise CannotStart(f"the model folder {path} cannot be read: {exc}") from exc
+
+
 def _incomplete(path: Path, what: str) -> CannotStart:
     return CannotStart(f"the model in {path} is not complete: {what}")
 
 
-def _check_config(path: Path) -> None:
-    _check_file(path, "config.json")
-    if read_object(path / "config.json") is None:
-        raise _incomplete(path, "config.json is not a JSON object")
+def _check_config(path: Path, name: str = "config.json") -> None:
+    _check_file(path, name)
+    if read_object(path / name) is None:
+        raise _incomplete(path, f"{name} is not a JSON object")
+
+
+def _check_adapter(path: Path) -> None:
+    _check_config(path, _ADAPTER_CONFIG)
+    weights = next((name for name in _ADAPTER_FILES if (path / name).is_file()), None)
+    if weights is None:
+        raise _incomplete(path, f"no weights, neither {' nor '.join(_ADAPTER_FILES)}")
+    _check_weight_file(path, weights)
 
 
 def _check_tokenizer(path: Path) -> None:

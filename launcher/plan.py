@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launcher import accelerator as hardware
 from launcher.accelerator import Accelerator
+from launcher.defaults import with_defaults
 from launcher.engines import vllm
 from launcher.engines.base import Argv, Capacity, EnginePlan
 from launcher.engines.vllm_errors import read_symptom, tells_death
@@ -21,7 +22,8 @@ from launcher.flags import known_flags
 from launcher.interpreter import Installed, find_engine_python, inspect
 from launcher.ladder import AS_CONFIGURED, Rung
 from launcher.model_folder import context_len, has_chat_template
-from launcher.resolve import resolve_model_dir
+from launcher.model_parts import Parts, for_engine, resolve_parts
+from launcher.resolve import HOW_TO_FETCH, resolve_model_dir
 from launcher.settings import LauncherSettings
 
 log = logging.getLogger(__name__)
@@ -75,17 +77,21 @@ async def plan_engine(
 ) -> EnginePlan:
     """Return the plan for the engine on one rung; offline. Raises CannotStart."""
     model_dir = resolve_model_dir(settings)
+    parts = resolve_parts(settings, f"; {HOW_TO_FETCH}")
     if not has_chat_template(model_dir):
         log.warning("the model has no chat template; vLLM answers chat completions only with one")
     engine = await find_engine(settings, environ, root)
     flags = await ask_flags(settings, engine)
-    command = vllm.argv(settings, engine.python, model_dir, engine.accelerator, flags, rung)
+    version = engine.installed.vllm_version if engine.installed is not None else ""
+    parts = for_engine(parts, settings, version, model_dir)
+    place = (engine.python, model_dir, engine.accelerator, flags)
+    devices = await hardware.describe(engine.accelerator)
+    settings = with_defaults(settings, engine.accelerator, devices)
+    command = vllm.argv(settings, *place, rung, _on_rung(parts, rung))
     if command.dropped:
         log.warning("no effect on this engine: %s", ", ".join(command.dropped))
-    devices = await hardware.describe(engine.accelerator)
-    version = engine.installed.vllm_version if engine.installed is not None else ""
     model = settings.model_id if settings.model_dir is None else None
-    asked_for = vllm.argv(settings, engine.python, model_dir, engine.accelerator, flags)
+    asked_for = vllm.argv(settings, *place, parts=parts)
     env = _environment(engine, rung)
     return EnginePlan(
         title=f"{f'vLLM {version}'.strip()} on {devices} with model {model or model_dir.name}",
@@ -107,6 +113,13 @@ async def plan_engine(
         read_symptom=read_symptom,
         tells_death=tells_death,
     )
+
+
+def _on_rung(parts: Parts, rung: Rung) -> Parts:
+    """After a failure of no known cause, or for want of memory, guesses are the first to go."""
+    if parts.is_speculating and rung.is_eager:
+        return parts.without_speculation(f"left out on the rung {rung.name}")
+    return parts
 
 
 def _environment(engine: EngineInstallation, rung: Rung) -> Mapping[str, str]:

@@ -25,16 +25,14 @@ from pydantic_settings import (
 )
 
 from launcher.errors import CannotStart
+from launcher.model_settings import ModelSettings
 from launcher.setting_errors import describe, splittable
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Dtype = Literal["auto", "bfloat16", "float16", "float32", "half", "float"]
-SpecMethod = Literal[
-    "ngram", "draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "mtp", "suffix"
-]
 
 
-class LauncherSettings(BaseSettings):
+class LauncherSettings(ModelSettings):
     """Everything that can be set about the engine and its model."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
@@ -113,17 +111,6 @@ class LauncherSettings(BaseSettings):
         15, ge=0, le=86400, description="How often an idle engine is asked for one token; 0: never."
     )
 
-    # The model and where it comes from.
-    model_id: str | None = Field(None, description="ModelScope id of the model, `owner/name`.")
-    model_revision: str | None = Field(None, description="Its branch, tag or commit.")
-    model_dir: Path | None = Field(
-        None, description="A model folder that is there already; wins over MODEL_ID."
-    )
-    model_root: Path = Field(Path("model"), description="Folder that fetched models go into.")
-    modelscope_api_token: SecretStr | None = Field(
-        None, description="Token for private models; never handed to the engine."
-    )
-    modelscope_endpoint: str | None = Field(None, description="Another ModelScope server's URL.")
     evalgate_cache: Path | None = Field(
         None,
         description="Folder of the pocket model and of what is known about the engine. "
@@ -133,7 +120,9 @@ class LauncherSettings(BaseSettings):
 
     # How the engine runs the model.
     dtype: Dtype = Field(
-        "auto", description="Number format of the weights; `auto` is bfloat16 on a CPU."
+        "auto",
+        description="Number format of the weights; `auto` on a CPU: bfloat16, or float32 where it "
+        "has no instructions for that.",
     )
     max_model_len: int | None = Field(
         None, ge=1, description="Context length in tokens. Unset: what the model declares."
@@ -160,7 +149,7 @@ class LauncherSettings(BaseSettings):
     vllm_quantization: str | None = Field(None, description="Quantization method of the weights.")
     vllm_kv_cache_dtype: str | None = Field(None, description="Number format of the KV cache.")
     vllm_max_num_seqs: int | None = Field(
-        None, ge=1, description="Sequences per engine step. Unset: the engine's choice, CPU 256."
+        None, ge=1, description="Sequences per engine step. Unset: `python -m launcher.defaults`."
     )
     vllm_max_num_batched_tokens: int | None = Field(
         None, ge=1, description="Tokens per engine step. Unset: the engine's choice."
@@ -175,19 +164,6 @@ class LauncherSettings(BaseSettings):
         1, ge=1, description="Size of the KV cache on a CPU; VLLM_CPU_KVCACHE_SPACE wins."
     )
 
-    # Speculative decoding.
-    enable_speculative_decoding: bool = Field(
-        False, description="Guess several tokens and check them in one step."
-    )
-    # Needs no second model and works on every vLLM since 0.6.
-    spec_method: SpecMethod = Field("ngram", description="Where the guesses come from.")
-    spec_model_dir: Path | None = Field(
-        None, description="The folder of the model that guesses; not for ngram, mtp and suffix."
-    )
-    spec_num_tokens: int = Field(4, ge=1, le=64, description="Tokens guessed per step.")
-    spec_prompt_lookup_max: int = Field(4, ge=1, description="ngram: longest match looked for.")
-    spec_prompt_lookup_min: int = Field(2, ge=1, description="ngram: shortest match looked for.")
-
     @property
     def engine_url(self) -> str:
         """The engine's base URL for clients on this machine."""
@@ -198,16 +174,6 @@ class LauncherSettings(BaseSettings):
     def cache_dir(self) -> Path:
         """The folder of everything that can be made again."""
         return (self.evalgate_cache or self.xdg_cache_home / "evalgate").expanduser()
-
-    @model_validator(mode="after")
-    def _is_speculation_complete(self) -> LauncherSettings:
-        if not self.enable_speculative_decoding:
-            return self
-        if self.spec_method not in ("ngram", "mtp", "suffix") and self.spec_model_dir is None:
-            raise ValueError(f"SPEC_METHOD={self.spec_method} needs SPEC_MODEL_DIR")
-        if self.spec_prompt_lookup_min > self.spec_prompt_lookup_max:
-            raise ValueError("SPEC_PROMPT_LOOKUP_MIN must not exceed SPEC_PROMPT_LOOKUP_MAX")
-        return self
 
     @model_validator(mode="after")
     def _is_watchdog_patient(self) -> LauncherSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.checks import sizes
+from launcher import model_sizes as sizes
 from launcher.checks.result import Result, failure, ok, skipped, warning
 
 NAME = "build time"

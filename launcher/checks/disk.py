@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
-from launcher.checks import sizes
+from launcher import model_sizes as sizes
 from launcher.checks.result import Result, failure, ok, skipped, warning
 
 NAME = "disk"
 # A build writes the model into a layer, and a store of images may hold it packed as well.
 COPIES_IN_A_BUILD = 2
-
-
-def free_bytes(folder: Path) -> int:
-    """Return what is free where `folder` is, or would be made."""
-    places = (folder.absolute(), *folder.absolute().parents)
-    # The root is always there; what may not be looked at counts as not there.
-    there = next(place for place in places if os.access(place, os.F_OK))
-    return shutil.disk_usage(there).free
 
 
 def check(download_bytes: int | None, room_bytes: int | None, *, where: str, copies: int) -> Result:

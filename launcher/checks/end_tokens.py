@@ -36,8 +36,10 @@ class EndTokens:
     turn_end_id: int | None
 
 
-def check_template(folder: Path | None, why_not: str = "") -> Result:
-    """Tell whether the model can be chatted with."""
+def check_template(folder: Path | None, why_not: str = "", *, is_named: bool = False) -> Result:
+    """Tell whether the model can be chatted with; `is_named`: the settings bring a template."""
+    if is_named:
+        return ok(TEMPLATE_NAME, "--chat-template in ENGINE_EXTRA_ARGS")
     if folder is None:
         return skipped(TEMPLATE_NAME, why_not)
     if has_chat_template(folder):

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.accelerator import Accelerator
+from launcher.checks.model_facts import local_folder
 from launcher.checks.result import Result, failure, ok, skipped, warning
 from launcher.engines import vllm
 from launcher.errors import CannotStart
+from launcher.model_parts import for_engine, planned_parts
 from launcher.plan import ask_flags, find_engine
 from launcher.settings import LauncherSettings
 from launcher.tracks import MACHINES, Track
@@ -96,7 +98,10 @@ def _dropped(settings: LauncherSettings, engine: Engine, track: Track | None) ->
     if track is not None:
         # To the command line all cards are alike; only a processor is not.
         kind = MACHINES[track].accelerator or Accelerator.NVIDIA
-    return vllm.argv(settings, engine.python, Path("model"), kind, engine.flags).dropped
+    planned, model = planned_parts(settings), local_folder(settings)
+    parts = for_engine(planned, settings, engine.version, model)
+    place = (engine.python, model, kind, engine.flags)
+    return vllm.argv(settings, *place, parts=parts).dropped
 
 
 def _extra_flags(settings: LauncherSettings) -> Iterator[str]:

@@ -18,6 +18,7 @@ from launcher.checks import (
     git_facts,
     hardware,
     model_facts,
+    model_parts,
     ports,
     secrets,
 )
@@ -63,6 +64,7 @@ class Facts:
     """Everything that was gathered."""
 
     model: model_facts.ModelFacts
+    parts: tuple[model_parts.PartFacts, ...]
     hardware: hardware.Here
     engine: engine_flags.Engine
     gateway_check: Result
@@ -70,6 +72,18 @@ class Facts:
     submission: Submission
     gateway: gateway_settings.GatewaySettings
     dockerfile: str | None = field(repr=False)
+
+    @property
+    def download_bytes(self) -> int | None:
+        """What the build downloads, model and parts; None when the model's size is not known."""
+        own = self.model.download_bytes
+        return None if own is None else own + sum(part.download_bytes for part in self.parts)
+
+    @property
+    def weights_bytes(self) -> int | None:
+        """What is loaded, model and parts; None when the model's size is not known."""
+        own = self.model.weights_bytes
+        return None if own is None else own + sum(part.weights_bytes for part in self.parts)
 
 
 async def gather(
@@ -91,6 +105,12 @@ async def gather(
                 scratch=scratch,
             ),
         )
+        parts = _Answer(
+            group,
+            lambda: model_parts.gather(
+                settings, environ, is_offline=question.is_offline, scratch=scratch
+            ),
+        )
         engine = _Answer(group, lambda: engine_flags.ask(settings, environ, place.root))
         gateway_check = _Answer(group, lambda: gateway_settings.check(environ))
         here = _Answer(group, lambda: hardware.look(place.root))
@@ -98,6 +118,7 @@ async def gather(
         submission = _Answer(group, lambda: _look_at_checkout(place.repository, settings))
     return Facts(
         model=model.value,
+        parts=parts.value,
         hardware=here.value,
         engine=engine.value,
         gateway_check=gateway_check.value,

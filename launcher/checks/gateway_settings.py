@@ -24,7 +24,7 @@ class GatewaySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     batch_mode: bool = True
-    batch_concurrency: int = 256
+    batch_concurrency: int = 512
     predict_deadline_s: float = 345
     max_new_tokens: int = 512
 

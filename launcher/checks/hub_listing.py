@@ -16,7 +16,7 @@ import anyio
 
 from launcher.checks.hub_client import MARK
 from launcher.interpreter import REPOSITORY
-from launcher.models import DEFAULT_REVISION
+from launcher.model_hub import DEFAULT_REVISION
 from launcher.settings import LauncherSettings
 
 # Two seconds where the hub is near; one that takes longer is told, not waited for.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.checks import kv_cache, sizes
+from launcher import model_sizes as sizes
+from launcher.checks import kv_cache
 from launcher.checks.result import Result, failure, ok, skipped, warning
 
 NAME = "memory"
@@ -45,6 +46,17 @@ class Demand:
     context_len: int | None
     concurrency: int
     max_new_tokens: int
+    # Of what is served with the model: a draft keeps a cache of its own.
+    part_configs: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def bytes_per_token(self) -> int | None:
+        """The KV cache of one token; None when config.json does not tell."""
+        formats = (self.kv_cache_dtype, self.dtype)
+        own = kv_cache.bytes_per_token(self.config, *formats)
+        if own is None:
+            return None
+        return own + sum(kv_cache.bytes_per_token(c, *formats) or 0 for c in self.part_configs)
 
     @property
     def usual_len(self) -> int:
@@ -65,7 +77,7 @@ def check(device: Device | None, demand: Demand | None, why_not: str = "") -> Re
     if needed > device.usable_bytes or room <= 0:
         return failure(NAME, f"{told}: nothing is left for the KV cache", _LESS, limit)
     told = f"{told}, {sizes.binary(room)} for the KV cache"
-    per_token = kv_cache.bytes_per_token(demand.config, demand.kv_cache_dtype, demand.dtype)
+    per_token = demand.bytes_per_token
     if not per_token:  # not told, or a model whose state does not grow
         return ok(NAME, f"{told}; config.json does not tell how many sequences fit", limit)
     return _judge(demand, room // per_token, f"{told} ({sizes.binary(per_token)} a token)", limit)

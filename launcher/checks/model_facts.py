@@ -95,7 +95,7 @@ def with_listing(
         facts,
         origin=f"ModelScope's list of {len(listing.sizes)} files",
         download_bytes=sum(listing.sizes.values()),
-        weights_bytes=facts.weights_bytes if facts.is_local else _weights_of(listing.sizes),
+        weights_bytes=facts.weights_bytes if facts.is_local else weights_of(listing.sizes),
         folder=facts.folder or (small_files if has_small_files else None),
         lacks=tuple(lacks(listing.sizes)),
     )
@@ -115,7 +115,8 @@ def lacks(listed: Mapping[str, int]) -> Iterator[str]:
             yield f"the weights of {path} ({size} bytes: a Git LFS pointer?)"
 
 
-def _weights_of(listed: Mapping[str, int]) -> int:
+def weights_of(listed: Mapping[str, int]) -> int:
+    """Return the size of the weights among files: of the one format that an engine would load."""
     sizes = (
         sum(size for path, size in listed.items() if path.endswith(ending))
         for ending in _WEIGHT_ENDINGS
@@ -143,7 +144,7 @@ def weights_in(folder: Path) -> int:
     """Return the size of the weights that an engine would load: one format of them."""
     # A link into a cache that was cleared is no file.
     files = (path for path in folder.glob("*.*") if path.is_file())
-    return _weights_of({path.name: path.stat().st_size for path in files})
+    return weights_of({path.name: path.stat().st_size for path in files})
 
 
 def _as_given(facts: ModelFacts, n_bytes: int) -> ModelFacts:

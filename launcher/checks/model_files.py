@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.checks import sizes
+from launcher import model_sizes as sizes
 from launcher.checks.model_facts import NOT_HERE, ModelFacts
 from launcher.checks.result import Result, failure, ok, skipped, warning
 from launcher.errors import CannotStart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launcher.checks import sizes
+from launcher import model_sizes as sizes
 from launcher.checks.git_facts import Checkout
 from launcher.checks.result import Result, Status, failure, ok, some_of, warning
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.accelerator import Accelerator
+from launcher.engines import vllm_parts
 from launcher.engines.base import Argv, Capacity, Question
 from launcher.ladder import AS_CONFIGURED, Rung
+from launcher.model_parts import Parts, planned_parts
 from launcher.settings import LauncherSettings
 
 # Not the `vllm` script: it cannot find its own version when the distribution has another name.
@@ -22,6 +24,7 @@ MODEL_IMPL = "--model-impl"
 STABLE_FLAGS = frozenset(
     {
         "--dtype",
+        vllm_parts.LORA_FLAG,
         "--enable-prefix-caching",
         "--enforce-eager",
         "--gpu-memory-utilization",
@@ -35,8 +38,6 @@ STABLE_FLAGS = frozenset(
         "--trust-remote-code",
     }
 )
-# A batch of questions is as wide; vLLM 0.32 chooses 128 on a CPU, and small models have room.
-_CPU_MAX_NUM_SEQS = 256
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,24 @@ def argv(
     accelerator: Accelerator,
     known_flags: frozenset[str] | None,
     rung: Rung = AS_CONFIGURED,
+    parts: Parts | None = None,
 ) -> Argv:
     """Return the command line, without flags that are not in `known_flags`.
 
     `known_flags` None (the engine did not tell): only flags that every version has.
+    `parts` None: what the settings ask for, whether it is there or not.
     """
     known = STABLE_FLAGS if known_flags is None else known_flags
+    parts = planned_parts(settings) if parts is None else parts
     args = [
         *(str(engine_python), "-m", MODULE),
         *("--model", str(model_dir)),
-        *("--served-model-name", settings.served_model_name),
+        *("--served-model-name", vllm_parts.base_name(settings, parts, known)),
         *("--host", settings.engine_host),
         *("--port", str(settings.engine_port)),
     ]
-    dropped = []
-    for option in _options(settings, accelerator):
+    dropped = list(parts.dropped)
+    for option in _options(settings, accelerator, parts):
         spelling = option.render(known)
         args += spelling or ()
         if spelling is None and option.setting:
@@ -141,12 +145,15 @@ def _relief(rung: Rung) -> Iterator[_Option]:
         yield _Option("", ((MODEL_IMPL, "transformers"),))
 
 
-def _options(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[_Option]:
+def _options(
+    settings: LauncherSettings, accelerator: Accelerator, parts: Parts
+) -> Iterator[_Option]:
     yield from _output(settings)
     yield from _precision(settings, accelerator)
     yield from _capacity(settings, accelerator)
     yield from _switches(settings, accelerator)
-    yield from _speculation(settings)
+    for setting, spelling in vllm_parts.arguments(settings, parts):
+        yield _Option(setting, (spelling,))
 
 
 def _output(settings: LauncherSettings) -> Iterator[_Option]:
@@ -171,9 +178,7 @@ def _precision(settings: LauncherSettings, accelerator: Accelerator) -> Iterator
 
 def _capacity(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[_Option]:
     max_num_seqs = settings.vllm_max_num_seqs
-    if accelerator is Accelerator.CPU:
-        max_num_seqs = max_num_seqs or _CPU_MAX_NUM_SEQS
-    else:
+    if accelerator is not Accelerator.CPU:
         share = settings.gpu_memory_utilization
         yield from _valued("GPU_MEMORY_UTILIZATION", "--gpu-memory-utilization", share)
     yield from _valued("MAX_MODEL_LEN", "--max-model-len", settings.max_model_len)
@@ -198,22 +203,6 @@ def _switches(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[
     yield from _switch("ENABLE_PREFIX_CACHING", "prefix-caching", settings.enable_prefix_caching)
     if is_eager:
         yield _Option("VLLM_ENFORCE_EAGER", (("--enforce-eager",),))
-
-
-def _speculation(settings: LauncherSettings) -> Iterator[_Option]:
-    if not settings.enable_speculative_decoding:
-        return
-    config: dict[str, object] = {
-        "method": settings.spec_method,
-        "num_speculative_tokens": settings.spec_num_tokens,
-    }
-    if settings.spec_method == "ngram":
-        config["prompt_lookup_max"] = settings.spec_prompt_lookup_max
-        config["prompt_lookup_min"] = settings.spec_prompt_lookup_min
-    elif settings.spec_model_dir is not None:
-        config["model"] = str(settings.spec_model_dir.absolute())
-    flag = "--speculative-config"
-    yield _Option("ENABLE_SPECULATIVE_DECODING", ((flag, json.dumps(config)),))
 
 
 def _valued(setting: str, flag: str, value: object) -> Iterator[_Option]:

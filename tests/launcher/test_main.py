@@ -80,7 +80,7 @@ def test_a_bad_setting_ends_with_3_and_its_line(tmp_path: Path) -> None:
 
 
 def test_the_model_folder_is_the_last_line_of_the_output(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "m", model_files())
+    folder = write_model(tmp_path / "m", {**model_files(), "chat_template.jinja": b"x"})
     done = run(tmp_path, "model", MODEL_DIR=str(folder))
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, str(folder))
 

@@ -92,6 +92,7 @@ def test_a_file_that_cannot_be_read_is_no_traceback(tmp_path: Path) -> None:
         ({"tokenizer_config.json": b'{"chat_template": "{{ messages }}"}'}, True),
         ({"chat_template.jinja": b"{{ messages }}"}, True),
         ({"chat_template.json": b"{}"}, True),
+        ({"tekken.json": b"{}"}, True),
     ],
 )
 def test_a_chat_template_is_found_where_models_keep_it(

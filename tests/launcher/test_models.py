@@ -1,4 +1,8 @@
+import logging
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,8 +10,9 @@ import pytest
 
 from launcher import models
 from launcher.errors import CannotStart, LauncherError
+from launcher.interpreter import REPOSITORY
 from tests.fakes.hub import Hub
-from tests.fakes.model_files import WEIGHTS, model_files, sharded_files
+from tests.fakes.model_files import SHARDS, WEIGHTS, model_files, sharded_files
 
 MODEL_ID = "someone/tiny-model"
 
@@ -50,8 +55,9 @@ def fetch(
     model_id: str = MODEL_ID,
     revision: str | None = None,
     token: str | None = None,
+    budget_s: float = 0,
 ) -> Path:
-    return models.fetch(model_id, revision, root, token, hub.url)
+    return models.fetch(model_id, revision, root, token, hub.url, budget_s=budget_s)
 
 
 def test_fetch_brings_every_file_and_shows_progress(
@@ -139,6 +145,12 @@ def test_a_model_id_of_another_shape_is_refused(model_id: str, hub: Hub, tmp_pat
 def test_an_unknown_model_is_named(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match=r"has no someone/other \(master\).* needs a token"):
         fetch(hub, tmp_path, model_id="someone/other")
+
+
+def test_a_model_that_goes_away_in_between_is_named(hub: Hub, tmp_path: Path) -> None:
+    hub.listings_left = 1
+    with pytest.raises(CannotStart, match=r"has no someone/tiny-model \(master\)"):
+        fetch(hub, tmp_path)
 
 
 def test_an_unknown_revision_is_named(hub: Hub, tmp_path: Path) -> None:
@@ -230,6 +242,88 @@ def test_a_full_disk_is_said(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(LauncherError, match="no space left for .*model.safetensors") as failure:
         fetch(hub, tmp_path)
     assert failure.value.exit_code == 1
+
+
+def test_a_model_larger_than_the_disk_is_not_begun(hub: Hub, tmp_path: Path) -> None:
+    hub.claimed_bytes = {WEIGHTS: 10**18}
+    with pytest.raises(
+        LauncherError, match=r"no space for .* 1000000000.0 GB are still"
+    ) as failure:
+        fetch(hub, tmp_path)
+    assert failure.value.exit_code == 1
+    assert not hub.downloads("config.json")
+    assert not (tmp_path / MODEL_ID).exists()
+
+
+def test_what_is_there_already_needs_no_space(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "launcher")
+    hub.cuts = {WEIGHTS: [1_000_000, 500_000]}
+    with pytest.raises(LauncherError):
+        fetch(hub, tmp_path)
+    caplog.clear()
+    fetch(hub, tmp_path)
+    told = [record.message for record in caplog.records if record.name.startswith("launcher")]
+    assert told[0] == (
+        "fetching someone/tiny-model (master): 3.0 MB in 4 files, 1.5 MB of them there already"
+    )
+    assert told[-1].startswith("1.5 MB of 1.5 MB fetched in ")
+
+
+def test_a_download_that_stands_still_ends_with_its_budget(hub: Hub, tmp_path: Path) -> None:
+    hub.stalls = {WEIGHTS: 1_000_000}
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(LauncherError, match="MODEL_DOWNLOAD_BUDGET_S=1") as failure:
+        fetch(hub, tmp_path, budget_s=1)
+    assert "1.0 MB of 3.0 MB fetched" in str(failure.value)
+    assert failure.value.exit_code == 1
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    hub.requests.clear()
+    hub.stalls.clear()
+    fetch(hub, tmp_path, budget_s=60)
+    assert [asked.headers["range"] for asked in hub.downloads(WEIGHTS)] == ["bytes=1000000-"]
+
+
+def test_a_revision_that_does_not_exist_costs_the_one_that_is_there_nothing(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """A mistyped revision deleted the weights of the one before."""
+    path = fetch(hub, tmp_path)
+    with pytest.raises(CannotStart, match=r"\(v9\)"):
+        fetch(hub, tmp_path, revision="v9")
+    assert contents(path) == hub.files
+    hub.requests.clear()
+    fetch(hub, tmp_path)
+    assert hub.requests == []
+
+
+def test_weights_that_are_only_a_pointer_are_told(hub: Hub, tmp_path: Path) -> None:
+    hub.files[WEIGHTS] = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    with pytest.raises(CannotStart, match=f"{WEIGHTS} is a Git LFS pointer"):
+        fetch(hub, tmp_path)
+
+
+def test_a_shard_that_the_index_names_and_the_hub_lacks_is_told(hub: Hub, tmp_path: Path) -> None:
+    hub.files = sharded_files()
+    del hub.files[SHARDS[1]]
+    with pytest.raises(CannotStart, match=f"{SHARDS[1]} is missing"):
+        fetch(hub, tmp_path)
+
+
+def test_without_an_endpoint_the_client_looks_for_the_site(hub: Hub, tmp_path: Path) -> None:
+    """Its choice is read once, when it is imported: by a program of its own."""
+    code = "import sys; from pathlib import Path; from launcher.models import fetch; "
+    code += "fetch(sys.argv[1], None, Path(sys.argv[2]), None)"
+    subprocess.run(
+        [sys.executable, "-c", code, MODEL_ID, str(tmp_path)],
+        env={**os.environ, "MODELSCOPE_ENDPOINT": hub.url},
+        cwd=REPOSITORY,
+        timeout=60,
+        check=True,
+    )
+    assert contents(tmp_path / MODEL_ID) == hub.files
 
 
 def test_a_model_without_weights_is_fetched_and_refused(hub: Hub, tmp_path: Path) -> None:

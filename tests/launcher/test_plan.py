@@ -15,7 +15,7 @@ from launcher.plan import plan_engine
 from launcher.settings import LauncherSettings
 from tests.fakes.interpreters import executable
 from tests.fakes.model_files import model_files, write_model
-from tests.launcher.installs import fake_vllm
+from tests.launcher.installs import SERVER, fake_vllm
 
 
 def settings(folder: Path, python: Path, **fields: object) -> LauncherSettings:
@@ -83,6 +83,43 @@ async def test_a_model_without_a_chat_template_is_warned_of(
 
 
 @pytest.mark.anyio
+async def test_a_draft_that_is_not_there_is_told_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {"enable_speculative_decoding": True, "spec_method": "eagle", "spec_model_id": "a/b"}
+    mine = settings(tmp_path, fake_vllm(tmp_path), **asked, model_root=tmp_path / "model")
+    plan = await plan_engine(mine, os.environ, tmp_path)
+    assert "--speculative-config" not in plan.argv
+    lost = f"ENABLE_SPECULATIVE_DECODING (there is no model folder {tmp_path}/model/a/b)"
+    assert lost in plan.dropped
+    assert lost in caplog.text
+
+
+@pytest.mark.anyio
+async def test_guesses_are_left_out_on_a_rung_for_a_failure_of_no_known_cause(
+    tmp_path: Path,
+) -> None:
+    python = fake_vllm(tmp_path, SERVER.replace('"--dtype"', '"--dtype", "--speculative-config"'))
+    mine = settings(tmp_path, python, enable_speculative_decoding=True)
+    asked = await plan_engine(mine, os.environ, tmp_path)
+    told_length = await plan_engine(mine, os.environ, tmp_path, Rung("smaller", max_model_len=64))
+    eager = await plan_engine(mine, os.environ, tmp_path, Rung("eager", is_eager=True))
+    assert "--speculative-config" in asked.argv
+    assert "--speculative-config" in told_length.argv
+    assert "--speculative-config" not in eager.argv
+    assert "ENABLE_SPECULATIVE_DECODING (left out on the rung eager)" in eager.dropped
+    assert asked.configuration == eager.configuration
+
+
+@pytest.mark.anyio
+async def test_an_adapter_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    mine = settings(tmp_path, fake_vllm(tmp_path), lora_id="a/b", model_root=tmp_path / "model")
+    told = "the LoRA adapter: there is no model folder .*; fetch it with"
+    with pytest.raises(CannotStart, match=told):
+        await plan_engine(mine, os.environ, tmp_path)
+
+
+@pytest.mark.anyio
 async def test_a_rung_changes_the_plan_but_not_what_was_asked_for(tmp_path: Path) -> None:
     python = fake_vllm(tmp_path)
     mine = settings(tmp_path, python)
@@ -119,3 +156,19 @@ async def test_a_plan_knows_how_its_engine_is_watched(tmp_path: Path) -> None:
     symptom = plan.read_symptom("KeyError: 1")
     assert symptom is not None
     assert symptom.kind == "other"
+
+
+@pytest.mark.anyio
+async def test_what_is_not_set_is_the_hardwares_own_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "mxcd").touch()
+    executable(tmp_path / "tools" / "mx-smi", 'echo "GPU#0  MXC500  GPU-1"')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'tools'}:{os.environ['PATH']}")
+    mine = settings(tmp_path, fake_vllm(tmp_path))
+    plan = await plan_engine(mine, os.environ, tmp_path)
+    assert plan.accelerator == "MetaX (1 x MXC500)"
+    assert plan.capacity.max_num_seqs == 512
+    set_by_user = mine.model_copy(update={"vllm_max_num_seqs": 7})
+    assert (await plan_engine(set_by_user, os.environ, tmp_path)).capacity.max_num_seqs == 7

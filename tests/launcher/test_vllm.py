@@ -11,6 +11,7 @@ from launcher.accelerator import Accelerator
 from launcher.engines.base import Argv, Capacity
 from launcher.engines.vllm import STABLE_FLAGS, argv, canary, capacity
 from launcher.ladder import Rung
+from launcher.model_parts import planned_parts
 from launcher.settings import LauncherSettings, load_settings
 
 NEW = STABLE_FLAGS | {
@@ -104,7 +105,6 @@ def test_unset_switches_and_sizes_are_left_to_the_engine() -> None:
 def test_a_cpu_gets_its_own_defaults() -> None:
     command = build(accelerator=Accelerator.CPU)
     assert value(command, "--dtype") == "bfloat16"
-    assert value(command, "--max-num-seqs") == "256"
     assert "--enforce-eager" in command.args
     assert "--gpu-memory-utilization" not in command.args
     assert command.dropped == ()
@@ -153,6 +153,34 @@ def test_other_speculation_names_its_model(
 def test_speculation_that_the_engine_does_not_know_is_named_as_dropped() -> None:
     command = build({"ENABLE_SPECULATIVE_DECODING": "1"}, known=STABLE_FLAGS)
     assert command.dropped == ("ENABLE_SPECULATIVE_DECODING",)
+
+
+ADAPTER = {"SERVED_MODEL_NAME": "m", "LORA_DIR": "/a"}
+
+
+def test_an_adapter_answers_under_the_served_name_and_its_model_under_another() -> None:
+    command = build(ADAPTER)
+    assert "--enable-lora" in command.args
+    assert json.loads(value(command, "--lora-modules") or "") == {"name": "m", "path": "/a"}
+    assert value(command, "--max-lora-rank") == "16"
+    assert value(command, "--served-model-name") == "m-base"
+    assert command.dropped == ()
+
+
+def test_without_an_engine_for_it_the_adapters_model_answers_and_it_is_named_as_dropped() -> None:
+    command = build(ADAPTER, known=NEW - {"--enable-lora"})
+    assert "--lora-modules" not in command.args
+    assert value(command, "--served-model-name") == "m"
+    assert command.dropped == ("LORA_DIR",)
+    assert build({"LORA_ID": "a/b"}, known=NEW - {"--enable-lora"}).dropped == ("LORA_ID",)
+
+
+def test_parts_that_are_not_there_are_named_as_dropped() -> None:
+    settings = load_settings({"ENABLE_SPECULATIVE_DECODING": "1"})
+    parts = planned_parts(settings).without_speculation("no reason")
+    command = argv(settings, Path("/e/python"), Path("/m"), Accelerator.NVIDIA, NEW, parts=parts)
+    assert "--speculative-config" not in command.args
+    assert command.dropped == ("ENABLE_SPECULATIVE_DECODING (no reason)",)
 
 
 def test_without_an_answer_only_flags_of_every_version_are_given() -> None:

@@ -105,5 +105,6 @@ def test_a_template_whose_end_is_not_known_leaves_the_files_to_agree() -> None:
 
 def test_a_model_without_a_chat_template_fails(tmp_path: Path) -> None:
     assert end_tokens.check_template(tmp_path).status is Status.FAILURE
+    assert end_tokens.check_template(tmp_path, is_named=True).status is Status.OK
     assert end_tokens.check_template(model(tmp_path, CHAT)).status is Status.OK
     assert end_tokens.check_template(None, "not here").status is Status.SKIPPED

@@ -31,6 +31,13 @@ def test_a_setting_without_effect_is_a_warning() -> None:
     assert "no effect of STREAM_INTERVAL, VLLM_KV_CACHE_DTYPE" in row.observed
 
 
+def test_speculation_that_the_version_refuses_has_no_effect() -> None:
+    asked = {"ENABLE_SPECULATIVE_DECODING": "1", "SPEC_METHOD": "draft", "SPEC_MODEL_DIR": "/d"}
+    row = engine_flags.check(load_settings(asked), ENGINE, None)
+    assert row.status is Status.WARNING
+    assert "vLLM 0.10.2 knows no SPEC_METHOD=draft_model" in row.observed
+
+
 @pytest.mark.parametrize("args", ["--sede 1", "--sede=1", "--se_de", "--sede.x 1"])
 def test_an_unknown_extra_argument_is_a_failure(args: str) -> None:
     row = engine_flags.check(load_settings({"ENGINE_EXTRA_ARGS": args}), ENGINE, None)

@@ -50,6 +50,11 @@ def test_a_context_that_does_not_fit_is_a_failure_with_the_value_that_would() ->
     assert "MAX_MODEL_LEN to at most 288358" in row.advice
 
 
+def test_a_draft_keeps_a_cache_of_its_own() -> None:
+    row = memory.check(C500, replace(DEMAND, part_configs=(QWEN3_8B, {})))
+    assert "(288.0 KiB a token)" in row.observed
+
+
 def test_a_quarter_of_the_weights_leaves_room() -> None:
     config = {**QWEN3_8B, "quantization_config": {"quant_method": "awq"}}
     row = memory.check(C500, replace(DEMAND, weights_bytes=4 * GIB, config=config))
