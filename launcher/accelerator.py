@@ -30,6 +30,7 @@ class Accelerator(str, Enum):
     METAX = "MetaX"
     NVIDIA = "NVIDIA"
     ASCEND = "Ascend"
+    MOORE_THREADS = "Moore Threads"
     CPU = "CPU"
 
 
@@ -41,6 +42,7 @@ _DEVICE_FILES = (
     (Accelerator.NVIDIA, "nvidia[0-9]*"),
     (Accelerator.NVIDIA, "nvidiactl"),
     (Accelerator.ASCEND, "davinci[0-9]*"),
+    (Accelerator.MOORE_THREADS, "mtgpu*"),
 )
 
 
@@ -82,7 +84,8 @@ async def describe(
     if accelerator is Accelerator.CPU:
         lacking = "" if has_bfloat16(_cpuinfo(root)) else f", {NO_BFLOAT16}"
         return f"CPU ({len(os.sched_getaffinity(0))} cores{lacking})"
-    names = await _device_names(_TOOLS[accelerator], search_path)
+    tool = _TOOLS.get(accelerator)
+    names = [] if tool is None else await _device_names(tool, search_path)
     if not names:
         return str(accelerator.value)
     counts = {name: names.count(name) for name in names}

@@ -123,6 +123,7 @@ TABLE = (
     Hardware("other NVIDIA", Accelerator.NVIDIA, _ANY, _UNKNOWN_CARD),
     Hardware("other MetaX", Accelerator.METAX, _ANY, _UNKNOWN_CARD),
     Hardware("Ascend", Accelerator.ASCEND, _ANY, _UNKNOWN_CARD),
+    Hardware("Moore Threads", Accelerator.MOORE_THREADS, _ANY, _UNKNOWN_CARD),
     Hardware(
         "CPU without bfloat16",
         Accelerator.CPU,

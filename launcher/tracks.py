@@ -25,8 +25,7 @@ class Machine:
 
     card: str
     card_memory_bytes: int
-    # None: a kind that the launcher does not tell from its device files.
-    accelerator: Accelerator | None
+    accelerator: Accelerator
     cores: int | None = None
     memory_bytes: int | None = None
     disk_bytes: int | None = None
@@ -46,7 +45,7 @@ MACHINES = {
     Track.METAX: Machine(
         "MetaX C500", 64 * GIB, Accelerator.METAX, 24, memory_bytes=200 * GB, disk_bytes=1000 * GB
     ),
-    Track.MTHREADS: Machine("Moore Threads S4000", 48 * GIB, None),
+    Track.MTHREADS: Machine("Moore Threads S4000", 48 * GIB, Accelerator.MOORE_THREADS),
     Track.PARATERA: Machine("NVIDIA RTX 5090", 32 * GIB, Accelerator.NVIDIA),
 }
 LIMITS = {

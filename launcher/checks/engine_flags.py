@@ -97,7 +97,7 @@ def _dropped(settings: LauncherSettings, engine: Engine, track: Track | None) ->
     kind = engine.accelerator
     if track is not None:
         # To the command line all cards are alike; only a processor is not.
-        kind = MACHINES[track].accelerator or Accelerator.NVIDIA
+        kind = MACHINES[track].accelerator
     planned, model = planned_parts(settings), local_folder(settings)
     parts = for_engine(planned, settings, engine.version, model)
     place = (engine.python, model, kind, engine.flags)

@@ -47,6 +47,7 @@ def printing(folder: Path, name: str, text: str) -> str:
         (["davinci3"], Accelerator.ASCEND),
         (["mxcd"], Accelerator.METAX),
         (["nvidia0", "mxcd"], Accelerator.METAX),
+        (["mtgpu.0"], Accelerator.MOORE_THREADS),
     ],
 )
 def test_device_files_tell_the_hardware(
@@ -106,6 +107,7 @@ async def test_a_cpu_that_tells_nothing_is_not_said_to_lack_anything(tmp_path: P
         ),
         (Accelerator.ASCEND, "npu-smi", NPU_SMI, "Ascend (1 x 910B3)"),
         (Accelerator.ASCEND, "npu-smi", "nothing of use", "Ascend"),
+        (Accelerator.MOORE_THREADS, "mthreads-gmi", "not asked", "Moore Threads"),
     ],
 )
 async def test_the_vendors_tool_names_and_counts(

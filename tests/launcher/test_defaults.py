@@ -28,6 +28,7 @@ from launcher.settings import LauncherSettings, load_settings
         (Accelerator.NVIDIA, "NVIDIA (1 x NVIDIA GeForce RTX 5090 D)", "NVIDIA RTX 4090"),
         (Accelerator.NVIDIA, "NVIDIA (1 x Tesla T4)", "other NVIDIA"),
         (Accelerator.ASCEND, "Ascend (8 x 910B3)", "Ascend"),
+        (Accelerator.MOORE_THREADS, "Moore Threads", "Moore Threads"),
         (Accelerator.CPU, "CPU (2 cores)", "CPU"),
         (Accelerator.CPU, "CPU (2 cores, no bfloat16)", "CPU without bfloat16"),
     ],
