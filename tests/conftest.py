@@ -36,7 +36,10 @@ PROCESS_MODULES = frozenset(
         "tests.launcher.test_models",
         "tests.launcher.test_resolve",
         "tests.launcher.test_process_group",
+        "tests.launcher.test_standalone",
         "tests.launcher.test_virtualenv",
+        "tests.test_dockerfile",
+        "tests.test_serve",
     }
 )
 

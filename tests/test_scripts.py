@@ -44,7 +44,7 @@ def test_an_unknown_part_of_the_tests_is_refused_with_the_usage(tmp_path: Path) 
     """It built both environments before it looked at its argument."""
     done = run(copy_scripts(tmp_path) / "test", "nonsense")
     assert done.returncode == 2
-    assert done.stderr == "usage: scripts/test [all|unit|browser|e2e] [pytest arguments]\n"
+    assert done.stderr == "usage: scripts/test [all|unit|browser|e2e|full] [pytest arguments]\n"
     assert [path.name for path in tmp_path.iterdir()] == ["scripts"]
 
 
