@@ -12,12 +12,14 @@ from tests.fakes.script import Delay, Rule, Stall
 
 NUM_LEAVING = 1000
 GONE_S = 5.0
+# Fewer than a batch has prompts: some wait at the gateway when the client leaves.
+IN_FLIGHT = 256
 
 
 def many_prompts() -> Run:
     """10,000 prompts in one request, with `GET /` and /metrics asked all the while."""
     with fake_pair() as pair:
-        # Not all at the same instant: no engine's server sends 256 answers in one packet.
+        # Not all at the same instant: no engine's server sends all answers in one packet.
         pair.follow([Rule(Delay(0.2, 0.6))])
         prompts = prompts_of(10_000)
         post = pair.post(prompts)
@@ -29,11 +31,11 @@ def many_prompts() -> Run:
 
 def client_leaves() -> Run:
     """A client closes its connection in mid-batch: nothing of it stays at the engine."""
-    with fake_pair() as pair:
+    with fake_pair(BATCH_CONCURRENCY=str(IN_FLIGHT)) as pair:
         pair.follow([Rule(Stall(), match="sound")])
         prompts = prompts_of()
         post = pair.post(prompts)
-        wait_for("256 at the engine", lambda: pair.running == 256, 20)
+        wait_for("a full engine", lambda: pair.running == IN_FLIGHT, 20)
         post.leave()
         seconds = wait_for("none left at the engine", lambda: pair.running == 0, GONE_S)
         wait_for("none in flight", lambda: pair.in_flight == 0, GONE_S)
@@ -42,10 +44,10 @@ def client_leaves() -> Run:
 
 def crowd_leaves() -> Run:
     """1,000 clients with one prompt each close their connections at once."""
-    with fake_pair() as pair:
+    with fake_pair(BATCH_CONCURRENCY=str(IN_FLIGHT)) as pair:
         pair.follow([Rule(Stall(), match="sound")])
         posts = [pair.post(prompt) for prompt in prompts_of(NUM_LEAVING)]
-        wait_for("256 at the engine", lambda: pair.running == 256, 30)
+        wait_for("a full engine", lambda: pair.running == IN_FLIGHT, 30)
         for post in posts:
             post.leave()
         seconds = wait_for("none left at the engine", lambda: pair.running == 0, 2 * GONE_S)

@@ -77,7 +77,7 @@ def many_open() -> Run:
 
 def many_waiting() -> Run:
     """10,000 prompts are open, 256 of them under way and stuck, when the deadline comes."""
-    with fake_pair(deadline_s=2 * SHORT_S) as pair:
+    with fake_pair(deadline_s=2 * SHORT_S, BATCH_CONCURRENCY="256") as pair:
         return _many(pair, in_flight=256, deadline_s=2 * SHORT_S)
 
 
