@@ -18,6 +18,7 @@ from launcher.standalone import engine_only, engine_side
 from tests.chaos.polling import wait_for
 
 pytestmark = pytest.mark.anyio
+Children = Callable[[], list[psutil.Process]]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONF = """\
@@ -47,8 +48,13 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+@pytest.fixture
+def children() -> Children:
+    """Return what tells the processes that this test started; others on its worker have theirs."""
+    others = set(psutil.Process().children(recursive=True))
+    return lambda: [
+        each for each in psutil.Process().children(recursive=True) if each not in others
+    ]
 
 
 def engine_of(supervisord: psutil.Process) -> psutil.Process:
@@ -82,7 +88,9 @@ def test_the_gateway_is_left_out_and_the_folder_is_kept() -> None:
     assert "%(here)s" not in text
 
 
-async def test_it_runs_the_engine_alone_and_leaves_nothing(folder: Path) -> None:
+async def test_it_runs_the_engine_alone_and_leaves_nothing(
+    folder: Path, children: Children
+) -> None:
     async with engine_side(folder, os.environ):
         (supervisord,) = children()
         engine = engine_of(supervisord)
@@ -91,7 +99,9 @@ async def test_it_runs_the_engine_alone_and_leaves_nothing(folder: Path) -> None
     assert children() == []
 
 
-async def test_supervisord_takes_in_who_lost_a_parent_and_reaps_them(folder: Path) -> None:
+async def test_supervisord_takes_in_who_lost_a_parent_and_reaps_them(
+    folder: Path, children: Children
+) -> None:
     """uvicorn as a container's process 1 does not, and zombies of killed engines would gather."""
     parent = "command=sh -c 'sh -c \"sleep 0.5 & echo\"; exec sleep 3600'"
     (folder / "supervisord.conf").write_text(CONF.replace("command=sleep 3600", parent))
@@ -103,7 +113,7 @@ async def test_supervisord_takes_in_who_lost_a_parent_and_reaps_them(folder: Pat
 
 
 async def test_a_supervisord_that_hangs_is_killed_with_all_that_it_runs(
-    folder: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, children: Children, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with engine_side(folder, os.environ, stop_timeout_s=0.5):
         (supervisord,) = children()
@@ -115,7 +125,7 @@ async def test_a_supervisord_that_hangs_is_killed_with_all_that_it_runs(
 
 
 async def test_what_outlives_its_supervisord_and_ignores_sigterm_is_killed(
-    folder: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, children: Children, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn = "command=sh -c 'trap \"\" TERM; while :; do sleep 1; done'"
     (folder / "supervisord.conf").write_text(CONF.replace("command=sleep 3600", stubborn))
@@ -130,7 +140,9 @@ async def test_what_outlives_its_supervisord_and_ignores_sigterm_is_killed(
     assert not is_running(engine)
 
 
-async def test_a_configuration_that_supervisord_refuses_stops_the_start(folder: Path) -> None:
+async def test_a_configuration_that_supervisord_refuses_stops_the_start(
+    folder: Path, children: Children
+) -> None:
     (folder / "supervisord.conf").write_text("[supervisord]\nloglevel=no such level\n")
     with pytest.raises(CannotStart, match="supervisord ended with 2"):
         async with engine_side(folder, os.environ):
@@ -138,7 +150,9 @@ async def test_a_configuration_that_supervisord_refuses_stops_the_start(folder: 
     assert children() == []
 
 
-async def test_a_supervisord_without_a_socket_is_not_waited_for_for_ever(folder: Path) -> None:
+async def test_a_supervisord_without_a_socket_is_not_waited_for_for_ever(
+    folder: Path, children: Children
+) -> None:
     (folder / "supervisord.conf").write_text(CONF.replace("run/supervisor.sock", "run/other"))
     with pytest.raises(CannotStart, match="has not opened .*supervisor.sock in 1 s"):
         async with engine_side(folder, os.environ, up_timeout_s=1):
