@@ -38,15 +38,20 @@ async def calibrate(wave: Callable[[int], Awaitable[None]], budget_s: float) -> 
     return fastest(seconds)
 
 
-async def is_usable(wave: Callable[[int], Awaitable[None]], size: int) -> bool:
-    """Tell whether the engine takes so many prompts to a call; raises EngineNotReady."""
-    try:
-        await wave(size)
-    except EngineNotReady:
-        raise
-    except GatewayError:
-        return False
-    return True
+async def is_usable(wave: Callable[[int], Awaitable[None]], size: int, budget_s: float) -> bool:
+    """Tell whether the engine answers so many prompts to a call within `budget_s` seconds.
+
+    Raises EngineNotReady.
+    """
+    with anyio.move_on_after(budget_s):
+        try:
+            await wave(size)
+        except EngineNotReady:
+            raise
+        except GatewayError:
+            return False
+        return True
+    return False
 
 
 def fastest(seconds: Mapping[int, Sequence[float]]) -> int:

@@ -38,9 +38,9 @@ class Predict:
         start = anyio.current_time()
         body = await self._read_body(request)
         asked = contract.parse(body, self._settings.sampling, self._settings.max_batch_prompts)
-        tasks = await self._tasks(asked, request.state.request_id)
-        with self._service.admission.admit(len(tasks)) as ticket:
-            self._metrics.prompts.inc(len(tasks))
+        with self._service.admission.admit(len(asked.prompts)) as ticket:
+            self._metrics.prompts.inc(len(asked.prompts))
+            tasks = await self._tasks(asked, request.state.request_id)
             deadline = start + self._settings.predict_deadline_s
             batch = await self._run(request, tasks, deadline, ticket.note_done)
         if batch is None:

@@ -105,13 +105,16 @@ class Service:
 
     async def _prompts_per_call(self, sampling: Sampling) -> int:
         """Return how many prompts may share a call, tried on the engine."""
-        wave = partial(grouped_wave, self.engine, self._warmup_prompts, sampling, self.concurrency)
+        # One token each: what sharing saves is the cost of calls, and a slow engine's tokens would
+        # use up the budget before the second size has had its turn.
+        brief = replace(sampling, max_new_tokens=1)
+        wave = partial(grouped_wave, self.engine, self._warmup_prompts, brief, self.concurrency)
         wanted = self.settings.prompts_per_call
         if wanted == 0:
             size = await calibrate(wave, self.settings.calibration_budget_s)
             _log.info("prompts per call: %d, as measured", size)
             return size
-        if wanted > 1 and not await is_usable(wave, wanted):
+        if wanted > 1 and not await is_usable(wave, wanted, self.settings.warmup_budget_s):
             _log.warning("PROMPTS_PER_CALL=%d: this engine takes one prompt per call", wanted)
             return 1
         return wanted

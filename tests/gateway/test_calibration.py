@@ -51,8 +51,15 @@ async def test_without_a_budget_nothing_is_sent() -> None:
 async def test_an_engine_that_takes_one_prompt_per_call_is_asked_so() -> None:
     wave = failing(EngineFailure("the engine answered 404: Not Found", can_pass=False))
     assert await calibrate(wave, 30) == 1
-    assert not await is_usable(wave, 16)
-    assert await is_usable(wave, 1)
+    assert not await is_usable(wave, 16, 30)
+    assert await is_usable(wave, 1, 30)
+
+
+async def test_a_call_that_is_not_answered_in_time_is_not_waited_for() -> None:
+    asked, wave = waves({16: 60})
+    with anyio.fail_after(10):
+        assert not await is_usable(wave, 16, 0.1)
+    assert asked == [16]
 
 
 async def test_an_engine_that_is_lost_meanwhile_is_told() -> None:
@@ -60,7 +67,7 @@ async def test_an_engine_that_is_lost_meanwhile_is_told() -> None:
     with pytest.raises(EngineNotReady):
         await calibrate(wave, 30)
     with pytest.raises(EngineNotReady):
-        await is_usable(wave, 16)
+        await is_usable(wave, 16, 30)
 
 
 @pytest.mark.parametrize(
