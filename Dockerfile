@@ -64,9 +64,6 @@ ENV PATH=/opt/evalgate/bin:$PATH \
     HF_DATASETS_OFFLINE=1 \
     VLLM_NO_USAGE_STATS=1 \
     DO_NOT_TRACK=1
-# Containers get 64 MiB of /dev/shm unless told otherwise. vLLM's queues to its worker processes (on a
-# CPU, or on several cards) are ten chunks of 16 MiB each otherwise, and it would not start.
-ENV VLLM_MQ_MAX_CHUNK_BYTES_MB=4
 # A line like `ENV MAX_NEW_TOKENS=256` here sets any of docs/configuration.md.
 # An engine may refuse to tell its arguments (exit 1) where its card is missing: then it is asked at
 # its start. No engine at all (exit 3) ends the build here, and so does a changed base.

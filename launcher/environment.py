@@ -1,4 +1,4 @@
-"""Owns the environment that the engine is started with: a pure function of ours.
+"""Owns the environment that the engine is started with: ours, cleaned and completed.
 
 Names were checked against vLLM 0.32's envs.py; it warns of every VLLM_* name it does not know.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,10 @@ from launcher.settings import LauncherSettings, secret_names
 # The engine closes an idle connection this much later than the gateway stops using it.
 KEEPALIVE_MARGIN_S = 10
 KV_CACHE_NAME = "VLLM_CPU_KVCACHE_SPACE"
+QUEUE_CHUNK_NAME = "VLLM_MQ_MAX_CHUNK_BYTES_MB"
+# vLLM's queue to its worker processes is that many chunks of shared memory, of 16 MiB each.
+_QUEUE_CHUNKS = 10
+_QUEUE_CHUNK_MIB = 16
 
 _ALWAYS = {
     # The run has no network: a look-up would only wait for its timeout.
@@ -55,9 +60,33 @@ def engine_environment(
         env.setdefault("VLLM_PLUGINS", "")
     if accelerator is Accelerator.CPU:
         env.setdefault(KV_CACHE_NAME, str(settings.cpu_kv_cache_gib))
+    for name, value in queue_chunk(free_shared_memory()).items():
+        env.setdefault(name, value)
     if settings.engine_api_key is not None:
         env["VLLM_API_KEY"] = settings.engine_api_key.get_secret_value()
     return env
+
+
+def free_shared_memory(folder: Path = Path("/dev/shm")) -> int | None:
+    """Return the free bytes of shared memory; None where there is no such folder."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def queue_chunk(shared_memory_bytes: int | None) -> dict[str, str]:
+    """Return what makes vLLM's queue take half of the shared memory, where it is small.
+
+    A container has 64 MiB unless told otherwise; vLLM with worker processes (on a CPU, on several
+    cards) asks for 160 MiB and does not start. What is larger than a chunk goes over a socket.
+    """
+    if shared_memory_bytes is None:
+        return {}
+    chunk_mib = shared_memory_bytes // (2 * _QUEUE_CHUNKS * 2**20)
+    if chunk_mib >= _QUEUE_CHUNK_MIB:
+        return {}
+    return {QUEUE_CHUNK_NAME: str(max(1, chunk_mib))}
 
 
 def _ours() -> frozenset[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.accelerator import Accelerator
-from launcher.environment import engine_environment
+from launcher.environment import engine_environment, free_shared_memory, queue_chunk
 from launcher.settings import load_settings
 
 PYTHON = Path("/engine/bin/python")
@@ -91,3 +91,26 @@ def test_our_virtual_environment_does_not_leak_and_a_vendors_paths_stay() -> Non
 
 def test_a_python_path_of_ours_alone_is_gone() -> None:
     assert "PYTHONPATH" not in build({"PYTHONPATH": f"{OURS}/lib"})
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("free", "told"),
+    [(None, {}), (320 * MIB, {}), (319 * MIB, "15"), (64 * MIB, "3"), (0, "1")],
+)
+def test_the_queue_fits_the_shared_memory_of_a_container(
+    free: int | None, told: str | dict[str, str]
+) -> None:
+    expected = {"VLLM_MQ_MAX_CHUNK_BYTES_MB": told} if isinstance(told, str) else told
+    assert queue_chunk(free) == expected
+
+
+def test_shared_memory_that_is_not_there_is_not_known(tmp_path: Path) -> None:
+    assert free_shared_memory(tmp_path / "none") is None
+    assert (free_shared_memory(tmp_path) or 0) > 0
+
+
+def test_a_chunk_that_was_set_stays() -> None:
+    assert build({"VLLM_MQ_MAX_CHUNK_BYTES_MB": "7"})["VLLM_MQ_MAX_CHUNK_BYTES_MB"] == "7"
