@@ -6,6 +6,7 @@ Exit code 0: nothing lost; 1: something was, or a row could not be run; 130: int
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -20,6 +21,8 @@ from tests.chaos.result import Result
 from tests.chaos.row import Row
 from tests.chaos.runner import DEFAULT_RUNS, run_rows
 
+_NAMES = [row.name for row in ROWS]
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the chosen rows; return the exit code."""
@@ -29,18 +32,21 @@ def main(arguments: Sequence[str]) -> int:
         for row in ROWS:
             console.print(f"{row.name:22} {row.engine:5} {'quick' * row.is_quick:6} {row.fault}")
         return 0
-    results: list[Result] = []
+    results: list[Result] = list(options.earlier)
+    if results:
+        console.print(f"{len(results)} rows are taken from {options.resume}")
     try:
         # Closing it ends the real stack, wherever the interrupt came.
         with interruptible(), closing(_results(options, console)) as found:
             for result in found:
                 results.append(result)
+                results.sort(key=lambda one: _NAMES.index(one.name))
                 console.print(_line(result), style=None if result.is_good else "bold red")
                 _write(options, results)
     except KeyboardInterrupt:
         console.print("interrupted")
     console.print(report.table(results))
-    if len(results) < len(options.rows):
+    if len(results) < len(options.rows) + len(options.earlier):
         return INTERRUPTED
     return 0 if all(result.is_good for result in results) else 1
 
@@ -76,13 +82,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="repeatable")
     parser.add_argument("--runs", type=int, help=f"of a process fault; default {DEFAULT_RUNS}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    parser.add_argument(
+        "--resume", type=Path, metavar="FILE", help="keep that file's good rows, run the others"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     options = parser.parse_args(arguments)
     options.runs = options.runs or (1 if options.quick else DEFAULT_RUNS)
     try:
-        options.rows = choose(options.only, is_quick=options.quick)
-    except UnknownRow as exc:
+        chosen = choose(options.only, is_quick=options.quick)
+        kept = [] if options.resume is None else report.good_results(options.resume)
+    except (UnknownRow, report.NoReport) as exc:
         parser.error(str(exc))
+    asked = {row.name: options.runs if row.is_repeated else 1 for row in chosen}
+    options.earlier = [old for old in kept if len(old.runs) >= asked.get(old.name, math.inf)]
+    done = {old.name for old in options.earlier}
+    options.rows = [row for row in chosen if row.name not in done]
     return options
 
 

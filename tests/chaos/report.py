@@ -1,4 +1,4 @@
-"""Shows results: a table for the terminal, Markdown, JSON. Must not run anything."""
+"""Shows results: a table for the terminal, Markdown, JSON, and reads those. Must not run any."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 
 from rich.table import Table
 
@@ -78,3 +79,17 @@ def to_json(results: Sequence[Result]) -> str:
         "rows": [result.to_dict() for result in results],
     }
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+class NoReport(ValueError):
+    """A file that holds no results."""
+
+
+def good_results(file: Path) -> list[Result]:
+    """Return the rows of an earlier JSON file that lost nothing. Raises NoReport."""
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        results = [Result.of_dict(row) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise NoReport(f"{file} holds no results of this program: {exc}") from exc
+    return [result for result in results if result.is_good]

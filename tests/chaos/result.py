@@ -8,6 +8,7 @@ not this prompt's. Late: a reply later than a second after PREDICT_DEADLINE_S, o
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -80,6 +81,12 @@ class Result:
     def total(self, name: str) -> int:
         """Sum a count over the runs."""
         return sum(getattr(run, name) for run in self.runs)
+
+    @classmethod
+    def of_dict(cls, told: Mapping[str, Any]) -> Result:
+        """Return what `to_dict` was made of; raises KeyError or TypeError when it was not."""
+        fields = {name: told[name] for name in ("name", "fault", "engine", "error", "seconds")}
+        return cls(**fields, runs=tuple(Run(**run) for run in told["runs"]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON, with the sums."""

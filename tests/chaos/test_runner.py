@@ -103,6 +103,30 @@ def test_json_holds_sums_and_runs() -> None:
     assert [run["recovery_s"] for run in row["runs"]] == [2.0, 4.0]
 
 
+def test_good_rows_of_an_earlier_run_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "earlier.json"
+    good, bad = Result("slow", "slow ×20", "fake", (GOOD,)), Result("trickle", "", "fake", (BAD,))
+    # A process fault that was run once only, as --quick does it.
+    once = Result("api-server-kill", "", "real", (GOOD,))
+    file.write_text(report.to_json([good, bad, once]), encoding="utf-8")
+    assert report.good_results(file) == [good, once]
+    options = parse(["--resume", str(file)])
+    assert options.earlier == [good]
+    assert [row.name for row in options.rows] == [row.name for row in ROWS if row.name != "slow"]
+    assert parse(["--runs", "1", "--resume", str(file)]).earlier == [good, once]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"rows": [{}]}', '{"rows": [1]}'])
+def test_what_is_no_report_cannot_be_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "earlier.json"
+    file.write_text(text)
+    with pytest.raises(SystemExit, match="2"):
+        parse(["--resume", str(file)])
+    assert "holds no results of this program" in capsys.readouterr().err
+
+
 def test_every_row_has_a_name_of_its_own() -> None:
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)
@@ -140,6 +164,7 @@ def test_results_are_written_and_told_by_the_exit_code(
 ) -> None:
     files = ["--json", str(tmp_path / "r.json"), "--markdown", str(tmp_path / "r.md")]
     assert main(["--only", "port-taken", *files]) == 0
+    assert main(["--only", "port-taken", "--resume", files[1]]) == 0
     assert "port 8000 already taken" in capsys.readouterr().out
     assert json.loads((tmp_path / "r.json").read_text())["is_good"] is True
     assert "| port 8000 already taken | none | 1 |" in (tmp_path / "r.md").read_text()
