@@ -16,7 +16,8 @@ from starlette.responses import Response
 from gateway import contract
 from gateway.answering import Task
 from gateway.batch import Batch
-from gateway.errors import RequestTimeout, RequestTooLarge
+from gateway.bodies import Body
+from gateway.errors import RequestTimeout
 from gateway.service import Service
 
 ANSWERS_HEADER = "X-Evalgate-Answers"
@@ -36,7 +37,10 @@ class Predict:
     async def post(self, request: Request) -> Response:
         """Answer one prompt or a batch; the deadline counts from here."""
         start = anyio.current_time()
-        body = await self._read_body(request)
+        with self._service.bodies.open() as body:
+            return await self._answer(request, await self._read(request, body), start)
+
+    async def _answer(self, request: Request, body: bytes, start: float) -> Response:
         asked = contract.parse(body, self._settings.sampling, self._settings.max_batch_prompts)
         with self._service.admission.admit(len(asked.prompts)) as ticket:
             self._metrics.prompts.inc(len(asked.prompts))
@@ -56,10 +60,10 @@ class Predict:
             headers={ANSWERS_HEADER: " ".join(f"{k}={n}" for k, n in batch.counts().items())},
         )
 
-    async def _read_body(self, request: Request) -> bytes:
+    async def _read(self, request: Request, body: Body) -> bytes:
         limit_s = self._settings.body_timeout_s
         with anyio.move_on_after(limit_s):
-            return await read_body(request, self._settings.max_body_bytes)
+            return await body.read(request)
         raise RequestTimeout(f"the body was not all there within BODY_TIMEOUT_S ({limit_s:g} s)")
 
     async def _tasks(self, asked: contract.PredictRequest, request_id: str) -> list[Task]:
@@ -111,22 +115,6 @@ def _summary(batch: Batch) -> tuple[int, str]:
     if batch.is_cut:
         return logging.WARNING, "predict: the deadline came first"
     return logging.INFO, "predict"
-
-
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """Read a request's body; raises RequestTooLarge as soon as it is known to be too long."""
-    too_large = RequestTooLarge(f"the body is over the limit MAX_BODY_BYTES of {limit_bytes} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit_bytes:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit_bytes:
-            raise too_large
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from gateway.admission import Admission
 from gateway.answering import Answerer
+from gateway.bodies import Bodies
 from gateway.calibration import calibrate, is_usable
 from gateway.completion import RequestEncoder
 from gateway.engine import Engine
@@ -71,6 +72,7 @@ class Service:
             max_attempts=settings.max_engine_attempts,
         )
         self.admission = Admission(settings.max_open_prompts)
+        self.bodies = Bodies(settings.max_body_bytes, settings.max_open_body_bytes)
         self._is_calibrated = False
         self._warmup_prompts = load_prompts(settings.warmup_data_path, settings.warmup_num_samples)
 

@@ -89,6 +89,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         64 * 1024 * 1024, ge=1024, description="bytes of a request body; more are refused with 413"
     )
+    # Parsed, a body of nothing but short strings takes several times its bytes.
+    max_open_body_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024,
+        description="bytes of all request bodies that are not answered yet; a request over it is "
+        "refused with 429, unless it is the only one",
+    )
     # The largest body, 64 MiB, takes 54 s at 10 Mbit/s.
     body_timeout_s: float = Field(
         60, gt=0, le=86400, description="seconds that a request's body may take; then 408"

@@ -195,6 +195,31 @@ async def test_body_over_its_limit_is_413_also_in_chunks(engine: FakeEngine) -> 
         assert (await gateway.get("/livez")).status_code == 200
 
 
+async def test_bodies_that_hold_too_much_together_are_429_and_cost_nobody_else(
+    engine: FakeEngine,
+) -> None:
+    """Many large bodies at once, each inside its limit, used up the memory."""
+    limits = {"max_body_bytes": 4096, "max_open_body_bytes": 6000}
+    large = b'{"prompt": "%b"}' % (b"x" * 3000)
+
+    async def until_answered_by(status: int) -> httpx.Response:
+        with anyio.fail_after(5):
+            while (response := await post(gateway, large)).status_code != status:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        return response
+
+    async with serving(settings_for(engine.url, **limits)) as gateway:
+        async with await anyio.connect_tcp("127.0.0.1", gateway.port) as slow:
+            await slow.send(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n")
+            await slow.send(b" " * 3900)
+            refused = await until_answered_by(429)
+            assert error_of(refused)[1] == "Overloaded"
+            assert "MAX_OPEN_BODY_BYTES is 6000" in error_of(refused)[2]
+            assert int(refused.headers["retry-after"]) > 0
+            assert (await gateway.predict(["one"])).status_code == 200
+        await until_answered_by(200)
+
+
 async def test_body_that_does_not_come_is_408(engine: FakeEngine) -> None:
     """A client that stopped in mid-body held its connection for good."""
     async with serving(settings_for(engine.url, body_timeout_s=0.2), is_warm=False) as gateway:
