@@ -57,6 +57,12 @@ def children() -> Children:
     ]
 
 
+def supervisord_among(started: list[psutil.Process]) -> psutil.Process:
+    """It is the only direct child; its engine may be there already, or not yet."""
+    (supervisord,) = (each for each in started if each.ppid() == os.getpid())
+    return supervisord
+
+
 def engine_of(supervisord: psutil.Process) -> psutil.Process:
     wait_for("the engine", lambda: len(supervisord.children()) > 0, 20)
     (engine,) = supervisord.children()
@@ -92,7 +98,7 @@ async def test_it_runs_the_engine_alone_and_leaves_nothing(
     folder: Path, children: Children
 ) -> None:
     async with engine_side(folder, os.environ):
-        (supervisord,) = children()
+        supervisord = supervisord_among(children())
         engine = engine_of(supervisord)
         await until(lambda: engine.cmdline() == ["sleep", "3600"])
     assert not is_running(engine)
@@ -106,7 +112,7 @@ async def test_supervisord_takes_in_who_lost_a_parent_and_reaps_them(
     parent = "command=sh -c 'sh -c \"sleep 0.5 & echo\"; exec sleep 3600'"
     (folder / "supervisord.conf").write_text(CONF.replace("command=sleep 3600", parent))
     async with engine_side(folder, os.environ):
-        (supervisord, *_) = children()
+        supervisord = supervisord_among(children())
         log = folder / "run/logs/supervisord.log"
         await until(lambda: "reaped unknown pid" in log.read_text())
         wait_for("the engine alone", lambda: len(supervisord.children()) == 1, 10)
@@ -116,7 +122,7 @@ async def test_a_supervisord_that_hangs_is_killed_with_all_that_it_runs(
     folder: Path, children: Children, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with engine_side(folder, os.environ, stop_timeout_s=0.5):
-        (supervisord,) = children()
+        supervisord = supervisord_among(children())
         engine = engine_of(supervisord)
         supervisord.suspend()
     assert children() == []
@@ -130,7 +136,7 @@ async def test_what_outlives_its_supervisord_and_ignores_sigterm_is_killed(
     stubborn = "command=sh -c 'trap \"\" TERM; while :; do sleep 1; done'"
     (folder / "supervisord.conf").write_text(CONF.replace("command=sleep 3600", stubborn))
     async with engine_side(folder, os.environ, stop_timeout_s=0.5):
-        (supervisord,) = children()
+        supervisord = supervisord_among(children())
         engine = engine_of(supervisord)
         wait_for("a shell with its trap", lambda: len(engine.children()) > 0, 10)
         supervisord.send_signal(signal.SIGKILL)
