@@ -18,10 +18,10 @@ from launcher.settings import LauncherSettings, secret_names
 # The engine closes an idle connection this much later than the gateway stops using it.
 KEEPALIVE_MARGIN_S = 10
 KV_CACHE_NAME = "VLLM_CPU_KVCACHE_SPACE"
-QUEUE_CHUNK_NAME = "VLLM_MQ_MAX_CHUNK_BYTES_MB"
-# vLLM's queue to its worker processes is that many chunks of shared memory, of 16 MiB each.
-_QUEUE_CHUNKS = 10
-_QUEUE_CHUNK_MIB = 16
+# Keeps vLLM's worker in the engine's own process. On a CPU it has another one otherwise, and two
+# queues to it in shared memory, of 160 and 240 MiB.
+ONE_PROCESS_NAME = "VLLM_ENABLE_V1_MULTIPROCESSING"
+_QUEUES_BYTES = 400 * 2**20
 
 _ALWAYS = {
     # The run has no network: a look-up would only wait for its timeout.
@@ -60,8 +60,8 @@ def engine_environment(
         env.setdefault("VLLM_PLUGINS", "")
     if accelerator is Accelerator.CPU:
         env.setdefault(KV_CACHE_NAME, str(settings.cpu_kv_cache_gib))
-    for name, value in queue_chunk(free_shared_memory()).items():
-        env.setdefault(name, value)
+        if not holds_queues(free_shared_memory()):
+            env.setdefault(ONE_PROCESS_NAME, "0")
     if settings.engine_api_key is not None:
         env["VLLM_API_KEY"] = settings.engine_api_key.get_secret_value()
     return env
@@ -75,18 +75,9 @@ def free_shared_memory(folder: Path = Path("/dev/shm")) -> int | None:
         return None
 
 
-def queue_chunk(shared_memory_bytes: int | None) -> dict[str, str]:
-    """Return what makes vLLM's queue take half of the shared memory, where it is small.
-
-    A container has 64 MiB unless told otherwise; vLLM with worker processes (on a CPU, on several
-    cards) asks for 160 MiB and does not start. What is larger than a chunk goes over a socket.
-    """
-    if shared_memory_bytes is None:
-        return {}
-    chunk_mib = shared_memory_bytes // (2 * _QUEUE_CHUNKS * 2**20)
-    if chunk_mib >= _QUEUE_CHUNK_MIB:
-        return {}
-    return {QUEUE_CHUNK_NAME: str(max(1, chunk_mib))}
+def holds_queues(shared_memory_bytes: int | None) -> bool:
+    """Whether vLLM on a CPU can have its queues; a container has 64 MiB unless told otherwise."""
+    return shared_memory_bytes is None or shared_memory_bytes >= _QUEUES_BYTES
 
 
 def _ours() -> frozenset[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launcher.accelerator import Accelerator
-from launcher.environment import engine_environment, free_shared_memory, queue_chunk
+from launcher.environment import engine_environment, free_shared_memory, holds_queues
 from launcher.settings import load_settings
 
 PYTHON = Path("/engine/bin/python")
@@ -97,14 +97,12 @@ MIB = 2**20
 
 
 @pytest.mark.parametrize(
-    ("free", "told"),
-    [(None, {}), (320 * MIB, {}), (319 * MIB, "15"), (64 * MIB, "3"), (0, "1")],
+    ("free", "do_fit"), [(None, True), (400 * MIB, True), (399 * MIB, False), (64 * MIB, False)]
 )
-def test_the_queue_fits_the_shared_memory_of_a_container(
-    free: int | None, told: str | dict[str, str]
+def test_the_queues_to_a_worker_do_not_fit_a_containers_shared_memory(
+    free: int | None, do_fit: bool
 ) -> None:
-    expected = {"VLLM_MQ_MAX_CHUNK_BYTES_MB": told} if isinstance(told, str) else told
-    assert queue_chunk(free) == expected
+    assert holds_queues(free) is do_fit
 
 
 def test_shared_memory_that_is_not_there_is_not_known(tmp_path: Path) -> None:
@@ -112,5 +110,5 @@ def test_shared_memory_that_is_not_there_is_not_known(tmp_path: Path) -> None:
     assert (free_shared_memory(tmp_path) or 0) > 0
 
 
-def test_a_chunk_that_was_set_stays() -> None:
-    assert build({"VLLM_MQ_MAX_CHUNK_BYTES_MB": "7"})["VLLM_MQ_MAX_CHUNK_BYTES_MB"] == "7"
+def test_how_many_processes_vllm_has_can_be_set() -> None:
+    assert build({"VLLM_ENABLE_V1_MULTIPROCESSING": "1"})["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
