@@ -5,6 +5,8 @@
 # Also for newer MetaX images, vllm/vllm-openai, an Ascend image, and a CPU base. It needs no
 # BuildKit: an evaluator's builder is unknown, and the classic one refuses `RUN --mount`.
 ARG BASE_IMAGE=cr.metax-tech.com/public-ai-release/maca/vllm:maca.ai3.1.0.7-torch2.6-py310-ubuntu22.04-amd64
+ARG MODEL_ID=
+ARG MODEL_REVISION=
 
 # ---- the gateway's own environment, beside the base's packages
 FROM ${BASE_IMAGE} AS program
@@ -15,7 +17,7 @@ RUN scripts/container-packages >base-packages.txt \
     && { grep -E '^(vllm|torch)' base-packages.txt || echo "evalgate: this base has no vLLM" >&2; }
 COPY requirements.txt ./
 COPY launcher/__init__.py launcher/errors.py launcher/install_step.py launcher/interrupts.py \
-     launcher/virtualenv.py launcher/
+     launcher/uv*.py launcher/virtualenv.py launcher/
 # The MetaX image has its Python there, off PATH.
 RUN PATH="/opt/conda/bin:$PATH" \
     && PIP_NO_CACHE_DIR=1 "$(scripts/find-python)" -m launcher.virtualenv .venv requirements.txt
@@ -25,9 +27,6 @@ FROM program AS fetcher
 COPY launcher/__main__.py launcher/model*.py launcher/pocket* launcher/interpreter.py \
      launcher/resolve.py launcher/sett*.py launcher/
 COPY scripts/container-model scripts/
-ARG MODEL_ID=
-ARG MODEL_REVISION=
-ENV MODEL_ID=${MODEL_ID} MODEL_REVISION=${MODEL_REVISION}
 # A draft model or a LoRA adapter is fetched as well (docs/configuration.md), named here:
 # ENV ENABLE_SPECULATIVE_DECODING=1 SPEC_METHOD=draft SPEC_MODEL_ID=owner/name
 
@@ -38,6 +37,8 @@ ENV MODEL_ID=${MODEL_ID} MODEL_REVISION=${MODEL_REVISION}
 # for it is a comment until it is asked for:
 #   sed 's/^# secret: //' Dockerfile | docker build --secret id=MODELSCOPE_API_TOKEN,src=FILE -f - .
 FROM fetcher AS gated
+ARG MODEL_ID
+ARG MODEL_REVISION
 ARG MODELSCOPE_ENDPOINT=
 # secret: RUN --mount=type=secret,id=MODELSCOPE_API_TOKEN scripts/container-model private
 # A token in an argument is the very thing that this stage is for.
@@ -47,10 +48,14 @@ RUN scripts/container-model private
 
 # ---- the image
 FROM fetcher
+ARG MODEL_ID
+ARG MODEL_REVISION
+ARG MODELSCOPE_ENDPOINT=
 # Nothing, unless there was a token; then the next step finds everything there.
 COPY --from=gated /opt/evalgate/model model
-ARG MODELSCOPE_ENDPOINT=
 RUN scripts/container-model
+# Not before: buildah takes an ENV from its cache whatever the argument in it is by now.
+ENV MODEL_ID=${MODEL_ID} MODEL_REVISION=${MODEL_REVISION}
 COPY gateway gateway
 COPY launcher launcher
 COPY policies policies

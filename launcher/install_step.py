@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def say(line: str) -> None:
     print(f"evalgate: {line}", file=sys.stderr, flush=True)
 
 
-def run(argv: list[str], log: Path, tick_s: float = TICK_S) -> None:
+def run(
+    argv: list[str], log: Path, tick_s: float = TICK_S, environ: Mapping[str, str] | None = None
+) -> None:
     """Run a command to its end, its output in the log, with a sign of life on the console.
 
     An interrupt ends the command with all of its children. Raises LauncherError when it fails.
@@ -37,6 +40,7 @@ def run(argv: list[str], log: Path, tick_s: float = TICK_S) -> None:
         with log.open("ab") as output, interrupts_held_back():
             child = subprocess.Popen(
                 argv,
+                env=environ,
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from launcher.errors import CannotStart, LauncherError
 from launcher.install_step import TICK_S, run, say
+from launcher.uv import Uv
 
 _STAMP = ".evalgate-complete"
 
@@ -58,9 +59,12 @@ def cache_folder() -> Path:
     return (Path(own) if own else Path(shared, "evalgate")).expanduser().absolute()
 
 
-def ensure(link: Path, recipe: Recipe, cache: Path, tick_s: float = TICK_S) -> Path:
+def ensure(
+    link: Path, recipe: Recipe, cache: Path, tick_s: float = TICK_S, *, is_compiled: bool = True
+) -> Path:
     """Make `link` point to the recipe's environment, built if need be; return its interpreter.
 
+    Not compiled, it is there sooner, and whoever imports a module first writes its byte code.
     An interrupted build is begun anew; two processes build once. Raises CannotStart when there
     is something else at `link` or no cache can be made, LauncherError when the install fails.
     """
@@ -75,7 +79,7 @@ def ensure(link: Path, recipe: Recipe, cache: Path, tick_s: float = TICK_S) -> P
     folder = _folder(link, recipe, cache)
     with _locked(_beside(folder, "lock")):
         if not _is_complete(folder):
-            _build(folder, recipe, tick_s)
+            _build(folder, recipe, Uv(cache), tick_s, is_compiled)
     _point(link, folder)
     return link / "bin" / "python"
 
@@ -99,23 +103,56 @@ def _is_complete(folder: Path) -> bool:
     return (folder / _STAMP).is_file() and (folder / "bin" / "python").exists()
 
 
-def _build(folder: Path, recipe: Recipe, tick_s: float) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def _build(folder: Path, recipe: Recipe, uv: Uv, tick_s: float, is_compiled: bool) -> None:
     names = ", ".join(path.name for path in recipe.requirements)
     say(f"installing {names} for {_version(recipe.python)} into {folder}")
     start = time.monotonic()
     log = _beside(folder, "log")
     log.write_bytes(b"")
-    run([str(recipe.python), "-m", "venv", str(folder)], log, tick_s)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    wanted = [part for path in recipe.requirements for part in ("-r", str(path))]
-    # pip compiles on one core and for an engine takes minutes; compileall below uses all cores.
-    run([*pip, "install", "--no-compile", *recipe.pip_arguments, *wanted], log, tick_s)
-    if recipe.remove:
-        run([*pip, "uninstall", "--yes", *recipe.remove], log, tick_s)
-    _compile(folder, log, tick_s)
+    if not _install_with_uv(folder, recipe, uv, log, tick_s):
+        _install_with_pip(folder, recipe, log, tick_s)
+    if is_compiled:
+        _compile(folder, log, tick_s)
     (folder / _STAMP).touch()
     say(f"installed in {time.monotonic() - start:.0f} s")
+
+
+def _install_with_uv(folder: Path, recipe: Recipe, uv: Uv, log: Path, tick_s: float) -> bool:
+    """Return False, having said why, when it is left to pip."""
+    if os.environ.get("PIP_NO_CACHE_DIR"):
+        return False  # an image's build: uv, and what it keeps, would be for one environment
+    python = folder / "bin" / "python"
+    # pip in an environment costs seconds: once, for it fetches uv; then uv installs it.
+    _make(folder, recipe, log, tick_s, *(["--without-pip"] if uv.is_here else []))
+    try:
+        if not uv.is_here:
+            uv.fetch(python, log, tick_s)
+        uv.install(python, [*recipe.pip_arguments, *_wanted(recipe), "pip"], log, tick_s)
+        if recipe.remove:
+            uv.uninstall(python, recipe.remove, log, tick_s)
+    except LauncherError as exc:
+        say(f"pip installs, since uv does not: {exc}")
+        return False
+    return True
+
+
+def _install_with_pip(folder: Path, recipe: Recipe, log: Path, tick_s: float) -> None:
+    _make(folder, recipe, log, tick_s)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    # pip compiles on one core and for an engine takes minutes; compileall later uses all cores.
+    arguments = ["--no-compile", *recipe.pip_arguments, *_wanted(recipe)]
+    run([*pip, "install", *arguments], log, tick_s)
+    if recipe.remove:
+        run([*pip, "uninstall", "--yes", *recipe.remove], log, tick_s)
+
+
+def _make(folder: Path, recipe: Recipe, log: Path, tick_s: float, *options: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    run([str(recipe.python), "-m", "venv", str(folder), *options], log, tick_s)
+
+
+def _wanted(recipe: Recipe) -> list[str]:
+    return [part for path in recipe.requirements for part in ("-r", str(path))]
 
 
 def _compile(folder: Path, log: Path, tick_s: float) -> None:
@@ -184,9 +221,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m launcher.virtualenv", description=__doc__)
     parser.add_argument("link", type=Path)
     parser.add_argument("requirements", type=Path, nargs="+")
+    parser.add_argument("--uncompiled", action="store_true", help="write no byte code")
     parsed = parser.parse_args(arguments)
     recipe = Recipe(Path(sys.executable), tuple(parsed.requirements))
-    return exit_code_of(lambda: ensure(parsed.link.absolute(), recipe, cache_folder()))
+    link, is_compiled = parsed.link.absolute(), not parsed.uncompiled
+    return exit_code_of(lambda: ensure(link, recipe, cache_folder(), is_compiled=is_compiled))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +63,10 @@ def stand_in(path: Path, *, venv: str = QUICK_VENV, before: str = "") -> StandIn
     return StandIn(executable(path, "\n".join(lines)))
 
 
-def write_wheel(folder: Path, name: str, version: str, *requires: str) -> None:
-    """Write a wheel that holds one empty module."""
+def write_wheel(
+    folder: Path, name: str, version: str, *requires: str, programs: Mapping[str, str] | None = None
+) -> None:
+    """Write a wheel that holds one empty module, and shell scripts to be put where programs lie."""
     info = f"{name}-{version}.dist-info"
     wanted = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
     files = {
@@ -72,19 +74,30 @@ def write_wheel(folder: Path, name: str, version: str, *requires: str) -> None:
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{wanted}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
+    scripts = {
+        f"{name}-{version}.data/scripts/{program}": f"#!/bin/sh\n{script}\n"
+        for program, script in (programs or {}).items()
+    }
+    files.update(scripts)
     files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         for file, text in files.items():
-            wheel.writestr(file, text)
+            entry = zipfile.ZipInfo(file)
+            entry.external_attr = (0o100755 if file in scripts else 0o100644) << 16
+            wheel.writestr(entry, text)
 
 
 @contextmanager
 def only_wheels_from(folder: Path) -> Iterator[None]:
-    """Let pip, here and in child processes, find what is in `folder` and nothing else."""
+    """Let pip, here and in child processes, find what is in `folder` and nothing else.
+
+    Environments are made by pip then: uv is fetched for those only that keep what they have.
+    """
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PIP_NO_INDEX", "1")
         environment.setenv("PIP_FIND_LINKS", str(folder))
         environment.setenv("PIP_CONFIG_FILE", "/dev/null")
         environment.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+        environment.setenv("PIP_NO_CACHE_DIR", "1")
         yield

@@ -324,6 +324,17 @@ def test_main_builds_for_the_running_python(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize(("options", "num_compiled"), [([], 1), (["--uncompiled"], 0)])
+def test_byte_code_is_left_to_whoever_imports_when_asked(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, options: list[str], num_compiled: int
+) -> None:
+    python = workshop.instant()
+    monkeypatch.setenv("EVALGATE_CACHE", str(workshop.cache))
+    monkeypatch.setattr(sys, "executable", str(python.path))
+    assert virtualenv.main([*options, str(workshop.link), str(workshop.requirements)]) == 0
+    assert len(python.calls("-m compileall")) == num_compiled
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_the_whole_build_and_the_next_run_works(
     workshop: Workshop, number: signal.Signals
