@@ -35,12 +35,15 @@ RUN_BYTES = "160m"
 
 
 class RealService:
-    """Owns the shared stack and the answers of its undisturbed run."""
+    """Owns the shared stack and the answers of its undisturbed run.
 
-    def __init__(self) -> None:
+    A stack that is lent to it, warm, is used until it does not get ready again; its owner ends it.
+    """
+
+    def __init__(self, lent: Stack | None = None) -> None:
         self._exit = ExitStack()
-        self._stack: Stack | None = None
-        self.answers: list[str] = []
+        self._stack = lent
+        self.answers = [] if lent is None else undisturbed(lent)
         self.run_folder: Path | None = None
         """A small file system that run/ of the stack is in; None where none can be mounted."""
 

@@ -20,6 +20,10 @@ import psutil
 import pytest
 
 from launcher.pocket import PAIRS, load_pairs
+from tests.chaos.matrix import choose
+from tests.chaos.real import RealService
+from tests.chaos.row import Row
+from tests.chaos.runner import run_row
 from tests.e2e.stack import REPOSITORY, Stack, engine_group, running_stack
 
 pytestmark = pytest.mark.e2e
@@ -203,7 +207,22 @@ def test_second_start_trains_and_downloads_nothing(stack: Stack) -> None:
     assert "installing" not in console
     assert "training" not in console
     assert stack.predict(QUESTIONS[:64]) == ANSWERS[:64]
-    stack.interrupt()
+
+
+@pytest.fixture(scope="module")
+def service(stack: Stack) -> Iterator[RealService]:
+    """Return what the fault matrix asks for a stack; the one that is here, when its rows run."""
+    lent = RealService(stack)
+    try:
+        yield lent
+    finally:
+        lent.close()
+
+
+@pytest.mark.parametrize("row", choose(["real"], is_quick=True), ids=lambda row: row.name)
+def test_a_fault_of_the_real_engine_loses_nothing(row: Row, service: RealService) -> None:
+    result = run_row(row, service)
+    assert result.is_good, result
 
 
 @pytest.mark.parametrize(
