@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,14 +17,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway import info, openapi
+from gateway import openapi, tracing
 from gateway.errors import GatewayError, Overloaded, encode_error
 from gateway.files import WANTED_FILES
-from gateway.metrics import CONTENT_TYPE
+from gateway.info import VERSION, Info, RecentErrors
+from gateway.metrics import CONTENT_TYPE, OPEN_METRICS
 from gateway.observe import HEADER, Observe
 from gateway.predict import Predict
 from gateway.service import Service
 from gateway.settings import Settings
+from gateway.status import Status
+from gateway.status_feed import Feed, encode
+from gateway.status_watch import watched
 
 _log = logging.getLogger("gateway")
 _lifecycle = logging.getLogger("gateway.lifecycle")
@@ -47,38 +50,51 @@ def create_app(
     Raises SettingsError or PolicyError for files that the settings name and that cannot be used.
     """
     service = Service(settings, file_limit)
-    errors = info.RecentErrors()
+    errors = RecentErrors()
+    told = Info(settings, service.readiness, errors, watched(service))
+    predict = Predict(service)
+    status = Status(lambda: told.describe(service.metrics), predict)
+    traces = tracing.set_up(settings)
+
+    def note_ready() -> None:
+        told.keep_start(service.metrics)
+        on_ready()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         logging.getLogger().addHandler(errors)  # uvicorn's too: that is where a traceback goes
         try:
-            async with service, anyio.create_task_group() as tasks:
-                tasks.start_soon(service.readiness.run)
-                tasks.start_soon(_announce, service, on_ready)
-                tasks.start_soon(_hasten_when_stopping, service, is_stopping)
-                if settings.hold_port_until_warm:
-                    await _hold(service, is_stopping)
-                yield
-                tasks.cancel_scope.cancel()
+            # Around the service: its connections are traced from when they are opened.
+            with traces.running:
+                async with service, anyio.create_task_group() as tasks:
+                    tasks.start_soon(service.readiness.run)
+                    tasks.start_soon(_announce, service, note_ready)
+                    tasks.start_soon(_hasten_when_stopping, service, is_stopping, status.feed)
+                    if settings.hold_port_until_warm:
+                        await _hold(service, is_stopping)
+                    yield
+                    tasks.cancel_scope.cancel()
         finally:
             logging.getLogger().removeHandler(errors)
 
-    views = _Views(service, errors)
+    views = _Views(service, told)
     routes = [
         Route("/", views.root),
         Route("/readyz", views.readyz),
         Route("/livez", views.livez),
-        Route("/predict", Predict(service).post, methods=["POST"]),
+        Route("/predict", predict.post, methods=["POST"]),
         Route("/metrics", views.metrics),
         Route("/info", views.info),
         Route("/openapi.json", views.openapi),
     ]
     paths = frozenset(route.path for route in routes)
     return Starlette(
-        routes=routes,
+        routes=[*routes, *(status.routes() if settings.status_page else [])],
         lifespan=lifespan,
-        middleware=[Middleware(Observe, metrics=service.metrics, routes=paths)],
+        middleware=[
+            Middleware(Observe, metrics=service.metrics, routes=paths | Status.paths()),
+            *traces.middleware,
+        ],
         exception_handlers={
             GatewayError: _show_gateway_error,
             HTTPException: _show_http_error,
@@ -101,11 +117,17 @@ async def _hold(service: Service, is_stopping: Callable[[], bool]) -> None:
             await service.readiness.wait_until_ready()
 
 
-async def _hasten_when_stopping(service: Service, is_stopping: Callable[[], bool]) -> None:
-    """At shutdown let the batches in flight finish inside the grace period, then cut them."""
+async def _hasten_when_stopping(
+    service: Service, is_stopping: Callable[[], bool], feed: Feed
+) -> None:
+    """At shutdown let the batches in flight finish inside the grace period, then cut them.
+
+    Pages that look on are told at once to go.
+    """
     # uvicorn notes a signal in an attribute, from outside the event loop: nothing to wait on.
     while not is_stopping():  # noqa: ASYNC110
         await anyio.sleep(_STOP_POLL_S)
+    feed.close()
     service.fanout.hasten(anyio.current_time() + service.settings.grace_period_s)
 
 
@@ -116,10 +138,12 @@ def _json(content: object, status: int = 200) -> Response:
 class _Views:
     """The routes that answer from memory: never a call to the engine, also amid a batch."""
 
-    def __init__(self, service: Service, errors: info.RecentErrors) -> None:
+    def __init__(self, service: Service, info: Info) -> None:
         self._service = service
-        self._errors = errors
-        self._openapi = msgspec.json.encode(openapi.document(info.VERSION))
+        self._info = info
+        self._openapi = msgspec.json.encode(
+            openapi.document(VERSION, has_status_page=service.settings.status_page)
+        )
 
     async def root(self, request: Request) -> Response:
         return self._health("batch" if self._service.settings.batch_mode else "ok")
@@ -139,14 +163,13 @@ class _Views:
         metrics = self._service.metrics
         metrics.tasks.set(len(asyncio.all_tasks()))
         metrics.open_prompts.set(self._service.admission.num_open)
+        if "application/openmetrics-text" in request.headers.get("accept", ""):
+            return Response(metrics.open_metrics(), media_type=OPEN_METRICS)
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     async def info(self, request: Request) -> Response:
-        service = self._service
-        told = info.describe(service.settings, service.readiness, self._errors)
-        # The engine's log lines and the environment may hold what UTF-8 cannot: shown as "?".
-        body = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
-        return Response(body, media_type="application/json")
+        told = self._info.describe(self._service.metrics)
+        return Response(encode(told), media_type="application/json")
 
     async def openapi(self, request: Request) -> Response:
         return Response(self._openapi, media_type="application/json")

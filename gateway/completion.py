@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.dialects import FULL, Dialect
 from gateway.errors import EngineFailure
 from gateway.sampling import Sampling
 
@@ -93,10 +94,19 @@ _RESPONSE = msgspec.json.Decoder(_Response)
 class RequestEncoder:
     """Encodes chat completion requests for one model, system message and thinking mode."""
 
+    path = "/v1/chat/completions"
+
     def __init__(
-        self, model: str, system_message: str, *, enable_thinking: bool, is_stream: bool = True
+        self,
+        model: str,
+        system_message: str,
+        *,
+        enable_thinking: bool,
+        is_stream: bool = True,
+        dialect: Dialect = FULL,
     ) -> None:
         self._model = model
+        self._dialect = dialect
         self._enable_thinking = enable_thinking
         self._is_stream = is_stream
         self._encoder = msgspec.json.Encoder()
@@ -107,6 +117,24 @@ class RequestEncoder:
         # The last: a system message may hold what looks like the slot.
         self._before, _, self._after = self._encoder.encode(messages).rpartition(slot)
         self._heads: dict[tuple[Sampling, bool], bytes] = {}
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the engine is told of the sampling."""
+        return self._dialect
+
+    def headers(self, request_id: str) -> dict[str, str]:
+        """Return what goes with a request beside its type."""
+        return {"X-Request-Id": request_id} if self._dialect.has_request_ids else {}
+
+    def speak(self, dialect: Dialect) -> None:
+        """Change the dialect from the next request on."""
+        self._dialect = dialect
+        self._heads.clear()
+
+    def decode(self, body: bytes, prompt: str, sampling: Sampling) -> Completion:
+        """Decode the answer to a request that was no stream; see the function of that name."""
+        return decode(body)
 
     def encode(self, prompt: str, sampling: Sampling) -> bytes:
         """Encode one request (JSON, UTF-8)."""
@@ -135,19 +163,11 @@ class RequestEncoder:
     def _fields(self, sampling: Sampling, is_stream: bool) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "model": self._model,
-            "max_tokens": sampling.max_new_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "repetition_penalty": sampling.repetition_penalty,
-            "frequency_penalty": sampling.frequency_penalty,
-            "chat_template_kwargs": {"enable_thinking": self._enable_thinking},
+            **self._dialect.fields(sampling, self._enable_thinking),
         }
         if is_stream:
             fields["stream"] = True
             fields["stream_options"] = {"include_usage": True}
-        if sampling.stop:
-            fields["stop"] = list(sampling.stop)
         return fields
 
 
@@ -193,6 +213,12 @@ def _completion(choice: _Choice, usage: Usage) -> Completion:
         prompt_tokens=usage.prompt_tokens or 0,
         completion_tokens=usage.completion_tokens or 0,
     )
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
+    """Return the text before the first stop string, for engines that do not know them all."""
+    ends = [end for string in stop if (end := text.find(string)) >= 0]
+    return text[: min(ends)] if ends else text
 
 
 def error_code(body: bytes) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -20,13 +20,13 @@ import msgspec
 
 from gateway.completion import (
     Completion,
-    RequestEncoder,
     Usage,
-    decode,
+    cut_at_stop,
     decode_group,
     error_code,
     error_message,
 )
+from gateway.engine_kind import Encoder
 from gateway.errors import EngineFailure, EngineLost, EngineNotReady
 from gateway.refusals import translate
 from gateway.sampling import Sampling
@@ -38,6 +38,7 @@ MAX_COMPLETION_BYTES = 64 * 1024 * 1024
 # Connections beside those of the batch: health probes and token counts must not wait for it.
 SPARE_CONNECTIONS = 8
 _JSON = {"Content-Type": "application/json"}
+_NO_SUCH_ROUTE = (404, 405)
 
 
 class Health(Enum):
@@ -51,20 +52,25 @@ class Health(Enum):
 
 
 class Engine:
-    """A client of one OpenAI-compatible server; an asynchronous context manager."""
+    """A client of one engine, asked as `encoder` says; an asynchronous context manager.
+
+    `health_paths`: the first that is there tells its health.
+    """
 
     def __init__(
         self,
         base_url: str,
-        encoder: RequestEncoder,
+        encoder: Encoder,
         *,
         max_connections: int,
         keepalive_s: float,
         health_timeout_s: float,
         api_key: str | None = None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        health_paths: Sequence[str] = ("/health",),
     ) -> None:
         self._base_url = base_url
+        self._health_paths = health_paths
         self._encoder = encoder
         self._max_connections = max_connections + SPARE_CONNECTIONS
         self._keepalive_s = keepalive_s
@@ -72,7 +78,7 @@ class Engine:
         # No total: the batch's deadline bounds a completion, however long it takes.
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._completions_url = f"{base_url}/v1/chat/completions"
+        self._completions_url = base_url + encoder.path
         self._group_url = f"{base_url}/v1/chat/completions/batch"
         self._session: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
@@ -123,7 +129,13 @@ class Engine:
         body = self._encoder.encode(prompt, sampling)
         with _translating():
             async with await self._post(self._completions_url, body, request_id) as response:
-                return await _read(response, draft or Draft())
+                if _is_stream(response):
+                    return _whole(await _read_stream(response, draft or Draft()), sampling)
+                content = await _body(response)
+        if response.status != 200:
+            raise translate(response.status, error_message(content))
+        # Streaming is off, or not known there.
+        return _whole(self._encoder.decode(content, prompt, sampling), sampling)
 
     async def complete_group(
         self, prompts: Sequence[str], sampling: Sampling, request_id: str
@@ -143,7 +155,7 @@ class Engine:
 
     async def _post(self, url: str, body: bytes, request_id: str) -> aiohttp.ClientResponse:
         """Send a request; return the response once its head is there."""
-        headers = {**_JSON, "X-Request-Id": request_id}
+        headers = {**_JSON, **self._encoder.headers(request_id)}
         assert self._session is not None and self._fresh is not None, "use it as a context manager"
         connection = _Connection()
         try:
@@ -162,18 +174,24 @@ class Engine:
 
     async def health(self) -> Health:
         """Look at the engine's health route once; raises nothing."""
-        assert self._session is not None, "use it as a context manager"
         try:
-            async with self._session.get(
-                f"{self._base_url}/health", timeout=self._health_timeout
-            ) as response:
-                return Health.UP if response.status == 200 else Health.DOWN
+            for path in self._health_paths:
+                status = await self._status(path)
+                if status not in _NO_SUCH_ROUTE:
+                    break
+            return Health.UP if status == 200 else Health.DOWN
         except asyncio.TimeoutError:  # not yet the built-in one on Python 3.10
             return Health.UNSURE
         except aiohttp.ClientError as exc:
             # Out of descriptors is a trouble of ours, and tells nothing of the engine.
             is_ours = isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE)
             return Health.UNSURE if is_ours else Health.DOWN
+
+    async def _status(self, path: str) -> int:
+        assert self._session is not None, "use it as a context manager"
+        url = self._base_url + path
+        async with self._session.get(url, timeout=self._health_timeout) as response:
+            return response.status
 
     async def context_tokens(self) -> int:
         """Return the served model's context length in tokens, 0 when the engine does not tell."""
@@ -249,18 +267,19 @@ def _reuse_watch() -> aiohttp.TraceConfig:
     return watch
 
 
-async def _read(response: aiohttp.ClientResponse, draft: Draft) -> Completion:
-    completion = await _read_completion(response, draft)
+def _is_stream(response: aiohttp.ClientResponse) -> bool:
+    return response.status == 200 and response.content_type == "text/event-stream"
+
+
+def _whole(completion: Completion, sampling: Sampling) -> Completion:
     if completion.is_broken_off:
         raise EngineLost(f"the engine broke its answer off ({completion.finish_reason})")
-    return completion
+    if not sampling.stop:
+        return completion
+    return replace(completion, text=cut_at_stop(completion.text, sampling.stop))
 
 
-async def _read_completion(response: aiohttp.ClientResponse, draft: Draft) -> Completion:
-    if response.status != 200:
-        raise translate(response.status, error_message(await _body(response)))
-    if response.content_type != "text/event-stream":  # streaming is off, or not known there
-        return decode(await _body(response))
+async def _read_stream(response: aiohttp.ClientResponse, draft: Draft) -> Completion:
     reader = EventReader(draft)
     size = 0
     try:

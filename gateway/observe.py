@@ -8,7 +8,7 @@ import uuid
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.metrics import Metrics
+from gateway.metrics import REQUEST_ID, Metrics
 
 HEADER = "X-Request-Id"
 # Goes into log lines and headers as it is: nothing that could break out of either.
@@ -22,6 +22,9 @@ class Observe:
         self._app = app
         self._metrics = metrics
         self._routes = routes
+        # Known from the start, so that the first is an increase to whoever looks at rates.
+        for status in ("429", "500"):
+            metrics.requests.labels("/predict", status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -30,6 +33,7 @@ class Observe:
             return
         request_id = _given(scope) or uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        REQUEST_ID.set(request_id)
         # A label from the client's path would let anyone grow the metrics without bound.
         route = scope["path"] if scope["path"] in self._routes else "other"
 

@@ -12,9 +12,10 @@ from gateway.phase import Phase
 _DESCRIPTION = f"""\
 Answers an evaluator's questions through a language model server.
 
-`HEAD` is answered wherever `GET` is. A path that is not described here is answered with 404, and
-every error has the form of the schema `Error`; only bytes that are no HTTP request get a plain
-400, without `{HEADER}`. A slash behind a path is redirected to the path without it.
+`HEAD` is answered wherever `GET` is. A path that is not described here is answered with 404, save
+those below `/status`, which are the page's own and change with it. Every error has the form of the
+schema `Error`; only bytes that are no HTTP request get a plain 400, without `{HEADER}`. A slash
+behind a path is redirected to the path without it.
 """
 # What no class of errors.py stands for: the router's own answers.
 _ROUTING_ERRORS = ("NotFound", "MethodNotAllowed")
@@ -34,8 +35,9 @@ _NO_ROUTE = ("404",)
 _EVERY_ROUTE = ("405", "500")
 
 
-def document(version: str) -> dict[str, Any]:
-    """Return the OpenAPI document."""
+def document(version: str, *, has_status_page: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI document; the status page may be switched off."""
+    page = {"/status": {"get": _get("status", "what runs, as a page", _page())}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -51,6 +53,7 @@ def document(version: str) -> dict[str, Any]:
             "/readyz": {"get": _get("readyz", "whether the engine is warm", _health("/readyz"))},
             "/metrics": {"get": _get("metrics", "Prometheus metrics", _metrics())},
             "/info": {"get": _get("info", "what runs, and why it is not ready", _info())},
+            **(page if has_status_page else {}),
             "/openapi.json": {"get": _get("openapi", "this document", _openapi())},
         },
         "components": {
@@ -112,6 +115,10 @@ def _metrics() -> dict[str, Any]:
 
 def _info() -> dict[str, Any]:
     return {"200": _answer("with the settings, the engine and the last errors", _ref("Info"))}
+
+
+def _page() -> dict[str, Any]:
+    return {"200": _answer("the page, for people", {"type": "string"}, "text/html")}
 
 
 def _openapi() -> dict[str, Any]:

@@ -22,7 +22,7 @@ _DEAD_ENGINE = ("EngineDeadError", "EngineCore encountered an issue", "engine is
 
 def translate(status: int, message: str) -> GatewayError:
     """Turn an engine's error status and message into the gateway's own error."""
-    excess = context_excess(message) if status in (400, 413, 422) else None
+    excess = _excess(status, message)
     if excess is not None:
         return PromptTooLong(
             f"the engine refused the prompt: {message}",
@@ -38,3 +38,12 @@ def translate(status: int, message: str) -> GatewayError:
         return InvalidRequest(f"the engine refused the prompt: {message}")
     # A wrong key or model name does not pass.
     return EngineFailure(told, can_pass=status >= 500)
+
+
+def _excess(status: int, message: str) -> tuple[int, int] | None:
+    """Read what does not fit; Triton's frontend answers 500 to what its engine refuses."""
+    if status in (400, 413, 422):
+        return context_excess(message)
+    excess = context_excess(message) if status == 500 else None
+    # Words alone may be of anything: only what counts the prompt is about the prompt.
+    return excess if excess is not None and all(excess) else None

@@ -11,8 +11,9 @@ from gateway.admission import Admission
 from gateway.answering import Answerer
 from gateway.bodies import Bodies
 from gateway.calibration import calibrate, is_usable
-from gateway.completion import RequestEncoder
+from gateway.completion import Completion
 from gateway.engine import Engine
+from gateway.engine_kind import encoder_for, health_paths, running_engine
 from gateway.fanout import Fanout
 from gateway.files import WANTED_FILES, affordable_connections
 from gateway.metrics import Metrics
@@ -20,6 +21,7 @@ from gateway.policy import load_policy
 from gateway.readiness import Readiness
 from gateway.sampling import Sampling
 from gateway.settings import Settings
+from gateway.speaking import Speaking
 from gateway.warmup import grouped_wave, load_prompts, warm_up
 
 _log = logging.getLogger("gateway.lifecycle")
@@ -43,18 +45,16 @@ class Service:
                 self.concurrency,
                 file_limit,
             )
+        encoder = encoder_for(settings)
+        self._speaking = Speaking(encoder, lambda: running_engine(settings))
         self.engine = Engine(
             settings.engine_base_url,
-            RequestEncoder(
-                settings.served_model_name,
-                settings.system_message(),
-                enable_thinking=settings.enable_thinking,
-                is_stream=settings.stream_answers,
-            ),
+            encoder,
             max_connections=self.concurrency,
             keepalive_s=settings.engine_keepalive_s,
             health_timeout_s=settings.health_timeout_s,
             api_key=settings.engine_api_key.get_secret_value() if settings.engine_api_key else None,
+            health_paths=health_paths(settings),
         )
         self.answerer = Answerer(self.engine, load_policy(settings.policy_file), self.metrics)
         self.readiness = Readiness(
@@ -89,15 +89,25 @@ class Service:
         await self.engine.__aexit__(exc_type, exc, traceback)
 
     async def _warm_up(self) -> None:
+        if self._speaking.begin():  # another kind of engine has come in its place
+            self._is_calibrated = False
+            self.answerer.prompts_per_call = 1
         self.answerer.context_tokens = await self.engine.context_tokens()
         sampling = replace(
             self.settings.sampling, max_new_tokens=self.settings.warmup_max_new_tokens
         )
+
+        async def complete(prompt: str) -> Completion:
+            return await self._speaking.first(
+                lambda: self.engine.complete(prompt, sampling, "warm-up")
+            )
+
         await warm_up(
-            lambda prompt: self.engine.complete(prompt, sampling, "warm-up"),
+            complete,
             self._warmup_prompts,
             width=self.concurrency,
             budget_s=self.settings.warmup_budget_s,
+            is_wave_first=self.settings.engine == "triton",
         )
         if self._is_calibrated:  # a lost engine is back, and batches wait for it
             return

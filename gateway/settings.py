@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.sampling import MAX_STOP_STRINGS, RANGES, Sampling
+
+EngineName = Literal["vllm", "sglang", "vllm-mindspore", "transformers", "triton", "external"]
 
 
 class SettingsError(ValueError):
@@ -32,6 +34,35 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    # -- which engine
+    engine: EngineName = Field(
+        "vllm", description="which engine answers (docs/engines.md); `external`: one at ENGINE_URL"
+    )
+    engine_api: Literal["chat", "generate"] = Field(
+        "chat",
+        description="how it is asked: OpenAI chat completions, or, of a Triton server without "
+        "them, the generate extension",
+    )
+    engine_health_path: str = Field(
+        "",
+        pattern="^(/.*)?$",
+        description="health route of the engine; empty: the one that this kind of engine has",
+    )
+    chat_template: Path | None = Field(
+        None,
+        description="ENGINE_API=generate: the chat template, a Jinja file, a "
+        "tokenizer_config.json or a model's folder; empty: MODEL_DIR's",
+    )
+    model_dir: Path | None = Field(
+        None, description="the model's folder, which may hold the chat template"
+    )
+    ft_cb_batch_size: int = Field(
+        0,
+        ge=0,
+        description="TecoInferenceEngine's own: the first wave after its start must be as wide; "
+        "not above BATCH_CONCURRENCY",
     )
 
     # -- where
@@ -183,6 +214,14 @@ class Settings(BaseSettings):
     grace_period_s: float = Field(
         20, ge=0, le=600, description="seconds that batches in flight get at shutdown"
     )
+    # As the launcher's: the strictest evaluator allows 180 s.
+    health_budget_s: float = Field(
+        170,
+        ge=0,
+        description="seconds from the first start to health that an evaluator allows: shown as "
+        "they run out; when a second slow start would end later, the safest configuration is "
+        "tried at once; 0: no limit",
+    )
 
     # -- what is told
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -190,6 +229,15 @@ class Settings(BaseSettings):
     )
     log_format: Literal["plain", "json"] = Field("plain", description="form of the log lines")
     log_prompts: bool = Field(False, description="put prompts and answers into the log")
+    status_page: bool = Field(
+        True, description="`GET /status`: a page that shows live what the service is doing"
+    )
+    otel_exporter_otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that traces go to; "
+        "needs requirements/tracing.txt",
+    )
 
     @field_validator("stop_strings", mode="before")
     @classmethod
@@ -211,6 +259,19 @@ class Settings(BaseSettings):
         if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
             raise ValueError("must be text in UTF-8")
         return value
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Settings:
+        if self.engine == "external" and not self.engine_url:
+            raise ValueError("ENGINE=external needs ENGINE_URL, the base URL of that engine")
+        if self.engine_api == "generate" and self.engine not in ("triton", "external"):
+            raise ValueError("ENGINE_API=generate is for ENGINE=triton and ENGINE=external only")
+        if self.ft_cb_batch_size > self.batch_concurrency:
+            raise ValueError(
+                f"BATCH_CONCURRENCY={self.batch_concurrency}: must be at least FT_CB_BATCH_SIZE "
+                f"= {self.ft_cb_batch_size}, the width of the engine's first wave"
+            )
+        return self
 
     @property
     def engine_base_url(self) -> str:
@@ -257,8 +318,10 @@ def load_settings() -> Settings:
 
 
 def _rule_line(error: Any) -> str:
+    rule = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:  # about several settings, which it names
+        return rule
     name, *place = error["loc"]
     key = name.upper() + "".join(f"[{index}]" for index in place)
-    rule = error["msg"].removeprefix("Value error, ")
     is_secret = "Secret" in str(Settings.model_fields[name].annotation)
     return f"{key}={'***' if is_secret else repr(error['input'])}: {rule}"

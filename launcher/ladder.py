@@ -27,6 +27,8 @@ class Rung(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_share: float | None = None
     cpu_kv_cache_gib: int | None = None
     is_transformers: bool = False
+    # Another engine instead of the one that was asked for.
+    engine: str = ""
 
     def __str__(self) -> str:
         """Name and changes, for people."""
@@ -42,6 +44,8 @@ class Rung(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 AS_CONFIGURED = Rung()
+# Another engine altogether: slower, and better than nothing.
+FALLBACK = Rung(name="transformers serve", engine="transformers")
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -82,14 +86,14 @@ _LIMITS = {
     "smaller": _Limits(max_model_len=4096, max_num_seqs=64, less_share=0.1),
     "smallest": _Limits(max_model_len=2048, max_num_seqs=16, less_share=0.25),
 }
-_ORDER = ("as configured", "eager", *_LIMITS, "transformers")
+_ORDER = ("as configured", "eager", *_LIMITS, "transformers", FALLBACK.name)
 # Which rungs can cure what: another implementation of the model needs no less memory.
 _CURES: dict[SymptomKind, tuple[str, ...]] = {
-    "context": ("smaller", "smallest"),
-    "memory": ("smaller", "smallest"),
-    "graphs": ("eager", "smaller", "smallest"),
+    "context": ("smaller", "smallest", FALLBACK.name),
+    "memory": ("smaller", "smallest", FALLBACK.name),
+    "graphs": ("eager", "smaller", "smallest", FALLBACK.name),
 }
-_CURES_OF_THE_UNKNOWN = ("eager", "smaller", "transformers")
+_CURES_OF_THE_UNKNOWN = ("eager", "smaller", "transformers", FALLBACK.name)
 
 
 def climb(rung: Rung, capacity: Capacity, symptom: Symptom, spent: Spent) -> Rung:
@@ -97,7 +101,11 @@ def climb(rung: Rung, capacity: Capacity, symptom: Symptom, spent: Spent) -> Run
 
     The same rung again when there is none left; with what the engine told last, if it did.
     """
-    names = _names_above(rung, symptom.kind)
+    names = [
+        name
+        for name in _names_above(rung, symptom.kind)
+        if name != FALLBACK.name or capacity.has_fallback
+    ]
     if spent.is_last_chance and len(names) > 1:
         # What runs no other code is the safest of all: the same model in the least room.
         names = [next((name for name in reversed(names) if name in _LIMITS), names[-1])]
@@ -117,6 +125,8 @@ def _names_above(rung: Rung, kind: SymptomKind) -> list[str]:
 def _make(
     name: str, rung: Rung, capacity: Capacity, symptom: Symptom, *, is_blind: bool
 ) -> Rung | None:
+    if name == FALLBACK.name:
+        return FALLBACK
     named = msgspec.structs.replace(rung, name=name)
     if name == "smaller" and symptom.tells_values and not is_blind:
         return _told(named, capacity, symptom)
@@ -177,6 +187,7 @@ def _is_change(rung: Rung, capacity: Capacity) -> bool:
     )
     return (
         rung.is_transformers
+        or rung.engine != ""
         or (rung.is_eager and not capacity.is_eager)
         or any(new is not None and new != old for new, old in values)
     )

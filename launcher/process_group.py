@@ -33,13 +33,16 @@ class ProcessStat(NamedTuple):
 
     pid: int
     state: str
+    ppid: int
     pgrp: int
     start_ticks: int
     # Of the processor, in user and kernel mode.
     cpu_ticks: int
 
 
-async def start(argv: Sequence[str], env: Mapping[str, str], output_fd: int) -> Process:
+async def start(
+    argv: Sequence[str], env: Mapping[str, str], output_fd: int, cwd: Path | None = None
+) -> Process:
     """Start `argv` as the leader of a session and group of its own; raises OSError.
 
     stdout and stderr go to `output_fd`, stdin is empty. When this process dies, by whatever
@@ -52,8 +55,20 @@ async def start(argv: Sequence[str], env: Mapping[str, str], output_fd: int) -> 
         stdout=output_fd,
         stderr=output_fd,
         env=env,
+        cwd=cwd,
         start_new_session=True,
     )
+
+
+def terminate(leader: int, *, is_wrapper: bool) -> None:
+    """Ask the leader of a group to end; of a mere wrapper, what it has started instead.
+
+    A wrapper would die of the signal, and leave what it started to be killed.
+    """
+    started = [stat.pid for stat in members(leader) if stat.ppid == leader]
+    for pid in started if is_wrapper and started else [leader]:
+        with suppress(ProcessLookupError):  # it ended a moment ago
+            os.kill(pid, signal.SIGTERM)
 
 
 def read_stat(pid: int) -> ProcessStat | None:
@@ -65,7 +80,8 @@ def read_stat(pid: int) -> ProcessStat | None:
     # The name in parentheses may hold anything, parentheses too.
     fields = text[text.rindex(")") + 2 :].split()
     cpu_ticks = int(fields[11]) + int(fields[12])
-    return ProcessStat(pid, fields[0], int(fields[2]), int(fields[19]), cpu_ticks)
+    ppid, pgrp = int(fields[1]), int(fields[2])
+    return ProcessStat(pid, fields[0], ppid, pgrp, int(fields[19]), cpu_ticks)
 
 
 def members(pgid: int) -> tuple[ProcessStat, ...]:

@@ -29,6 +29,7 @@ from launcher.model_settings import ModelSettings
 from launcher.setting_errors import describe, splittable
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+EngineName = Literal["vllm", "sglang", "vllm-mindspore", "transformers", "triton", "external"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32", "half", "float"]
 
 
@@ -38,11 +39,32 @@ class LauncherSettings(ModelSettings):
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
     # The engine and where it listens.
-    engine: Literal["vllm"] = Field("vllm", description="Which engine serves the model.")
+    engine: EngineName = Field(
+        "vllm",
+        description="Which engine serves the model (docs/engines.md); `external`: one that "
+        "somebody else runs at ENGINE_URL.",
+    )
+    engine_api: Literal["chat", "generate"] = Field(
+        "chat",
+        description="How it is asked: OpenAI chat completions, or, of a Triton server without "
+        "them, the generate extension.",
+    )
+    # `engine_url` is where the engine listens, whoever runs it.
+    remote_engine_url: str = Field(
+        "",
+        validation_alias=AliasChoices("engine_url"),
+        pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
+        description="Base URL of the engine that ENGINE=external means.",
+    )
+    engine_health_path: str = Field(
+        "",
+        pattern="^(/.*)?$",
+        description="Health route of the engine. Unset: the one that this kind of engine has.",
+    )
     engine_python: Path | None = Field(
         None,
         description="The interpreter that has the engine. Unset: `.engine/bin/python` of this "
-        "repository, else `/opt/conda/bin/python` or a `python3` on PATH that has vLLM.",
+        "repository, else `/opt/conda/bin/python` or a `python3` on PATH that has the engine.",
     )
     # Loopback: the engine has no authentication of its own, the gateway is its only client.
     engine_host: str = Field("127.0.0.1", min_length=1, description="Address the engine binds to.")
@@ -75,12 +97,21 @@ class LauncherSettings(ModelSettings):
         None, description="API key that the engine then demands of its clients."
     )
     gateway_port: Port = Field(8000, description="The gateway's port (for `launcher chat`).")
+    triton_model_repository: Path | None = Field(
+        None, description="ENGINE=triton: the folder of its models."
+    )
+    triton_program: Path | None = Field(
+        None,
+        description="ENGINE=triton: `tritonserver`, or the OpenAI frontend's main.py. Unset: on "
+        "PATH, or where NVIDIA's images have them.",
+    )
 
     # What is done about an engine that will not start, or hangs.
     engine_ladder: bool = Field(
         True,
         description="After a failed start, try a configuration that asks less of the machine: "
-        "eager, then less memory and context, then the transformers library.",
+        "eager, then less memory and context, then the transformers library within vLLM, then "
+        "`transformers serve` where it is installed.",
     )
     # The strictest evaluator allows 180 s until health; 10 s are for the last start's warm-up.
     health_budget_s: float = Field(
@@ -146,6 +177,9 @@ class LauncherSettings(ModelSettings):
         description="Do not compile: a quicker start, slower tokens. Unset: true on a CPU only. "
         "Also as ENFORCE_EAGER.",
     )
+    reasoning_parser: str | None = Field(
+        None, description="Parser by which the engine parts thinking from the answer."
+    )
     vllm_quantization: str | None = Field(None, description="Quantization method of the weights.")
     vllm_kv_cache_dtype: str | None = Field(None, description="Number format of the KV cache.")
     vllm_max_num_seqs: int | None = Field(
@@ -166,7 +200,9 @@ class LauncherSettings(ModelSettings):
 
     @property
     def engine_url(self) -> str:
-        """The engine's base URL for clients on this machine."""
+        """The engine's base URL for clients on this machine, without a slash or /v1 at its end."""
+        if self.engine == "external":
+            return self.remote_engine_url.rstrip("/").removesuffix("/v1")
         host = "127.0.0.1" if self.engine_host in ("0.0.0.0", "::") else self.engine_host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.engine_port}"
 
@@ -174,6 +210,18 @@ class LauncherSettings(ModelSettings):
     def cache_dir(self) -> Path:
         """The folder of everything that can be made again."""
         return (self.evalgate_cache or self.xdg_cache_home / "evalgate").expanduser()
+
+    @model_validator(mode="after")
+    def _is_engine_complete(self) -> LauncherSettings:
+        if self.engine == "external" and not self.remote_engine_url:
+            raise ValueError("ENGINE=external needs ENGINE_URL, the base URL of that engine")
+        if self.engine == "triton" and self.triton_model_repository is None:
+            raise ValueError(
+                "ENGINE=triton needs TRITON_MODEL_REPOSITORY, the folder of its models"
+            )
+        if self.engine_api == "generate" and self.engine not in ("triton", "external"):
+            raise ValueError("ENGINE_API=generate is for ENGINE=triton and ENGINE=external only")
+        return self
 
     @model_validator(mode="after")
     def _is_watchdog_patient(self) -> LauncherSettings:

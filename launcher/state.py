@@ -19,7 +19,10 @@ from launcher.ladder import AS_CONFIGURED, Rung, Step
 
 log = logging.getLogger(__name__)
 
-Phase = Literal["preparing", "starting", "running", "stopping", "stopped", "exited", "failed"]
+# external: somebody else runs the engine, and it is only looked at.
+Phase = Literal[
+    "preparing", "starting", "running", "stopping", "stopped", "exited", "failed", "external"
+]
 
 # Log lines come by the hundred while a model loads; nobody reads the file that often.
 WRITE_INTERVAL_S = 0.5
@@ -50,6 +53,8 @@ class EngineState(msgspec.Struct, frozen=True):
     phase: Phase = "preparing"
     # Why it is in this phase, on one line.
     message: str = ""
+    # Which kind of engine it is, as ENGINE says it; empty until that is known.
+    engine: str = ""
     # The leader of the engine's process group, whose id is the group's.
     pid: int | None = None
     leader_start_ticks: int | None = None

@@ -152,7 +152,8 @@ class Watchdog:
         status, text = await fetch_text(plan.base_url, plan.metrics_path, limit_s)
         now = anyio.current_time()
         if status is not None:
-            self._judge.note_answer(now)
+            if not plan.is_health_proof:
+                self._judge.note_answer(now)
             self._note_page(plan.read_counters(text) if status == 200 else None, now)
         return self._judge.verdict(now)
 
@@ -168,7 +169,7 @@ class Watchdog:
         plan, patience = self._plan, self._patience
         while True:
             status = await ask_status(plan.base_url, plan.health_path, patience.silent_s)
-            if status is not None:
+            if status == 200 or (status is not None and not plan.is_health_proof):
                 self._judge.note_answer(anyio.current_time())
             await anyio.sleep(patience.interval_s)
 

@@ -32,12 +32,17 @@ def conf() -> configparser.RawConfigParser:
 
 def test_both_read_what_they_must_agree_on() -> None:
     assert {
+        "engine",
+        "engine_api",
+        "engine_health_path",
         "engine_port",
         "served_model_name",
         "engine_state_file",
         "engine_keepalive_s",
         "engine_api_key",
         "gateway_port",
+        "health_budget_s",
+        "model_dir",
     } == set(SHARED)
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from launcher.accelerator import Accelerator
 from launcher.checks.model_facts import local_folder
 from launcher.checks.result import Result, failure, ok, skipped, warning
-from launcher.engines import vllm
+from launcher.engines.catalog import kind_of
+from launcher.engines.kind import Place
 from launcher.errors import CannotStart
+from launcher.ladder import AS_CONFIGURED
 from launcher.model_parts import for_engine, planned_parts
 from launcher.plan import ask_flags, find_engine
 from launcher.settings import LauncherSettings
@@ -30,25 +32,31 @@ class Engine:
     accelerator: Accelerator = Accelerator.CPU
     flags: frozenset[str] | None = None
     why_not: str = ""
+    title: str = "vLLM"
 
 
 async def ask(settings: LauncherSettings, environ: Mapping[str, str], root: Path) -> Engine:
     """Ask the installed engine; seconds the first time, then from a file."""
     try:
-        engine = await find_engine(settings, environ, root)
+        kind = kind_of(settings)
+        engine = await find_engine(settings, environ, root, kind)
     except CannotStart as exc:
         return Engine(why_not=str(exc))
-    version = engine.installed.vllm_version if engine.installed is not None else "unknown"
-    flags = await ask_flags(settings, engine)
-    why_not = "" if flags is not None else f"vLLM {version} did not tell which arguments it knows"
-    return Engine(version, engine.python, engine.accelerator, flags, why_not)
+    version = "unknown"
+    if engine.installed is not None:
+        version = engine.installed.version(*kind.distributions)
+    flags = await ask_flags(settings, engine, kind=kind)
+    why_not = ""
+    if flags is None:
+        why_not = f"{kind.title} {version} did not tell which arguments it knows"
+    return Engine(version, engine.python, engine.accelerator, flags, why_not, kind.title)
 
 
 def check(settings: LauncherSettings, engine: Engine, track: Track | None) -> Result:
     """Say what of the settings the installed engine does not know."""
     if engine.flags is None:
         return skipped(NAME, engine.why_not, "the image's engine is asked when it is built")
-    which = f"vLLM {engine.version} here"
+    which = f"{engine.title} {engine.version} here"
     if track is not None:
         which += f" (the image of {track.value} may have another)"
     unknown = sorted(set(_extra_flags(settings)) - engine.flags)
@@ -94,14 +102,16 @@ def _refused_by_metax(settings: LauncherSettings) -> Iterator[str]:
 
 
 def _dropped(settings: LauncherSettings, engine: Engine, track: Track | None) -> tuple[str, ...]:
-    kind = engine.accelerator
+    accelerator = engine.accelerator
     if track is not None:
         # To the command line all cards are alike; only a processor is not.
-        kind = MACHINES[track].accelerator
-    planned, model = planned_parts(settings), local_folder(settings)
-    parts = for_engine(planned, settings, engine.version, model)
-    place = (engine.python, model, kind, engine.flags)
-    return vllm.argv(settings, *place, parts=parts).dropped
+        accelerator = MACHINES[track].accelerator
+    kind = kind_of(settings)
+    parts, model = planned_parts(settings), local_folder(settings)
+    if kind.has_parts:
+        parts = for_engine(parts, settings, engine.version, model)
+    place = Place(engine.python, model, accelerator, engine.flags)
+    return kind.argv(settings, place, AS_CONFIGURED, parts).dropped
 
 
 def _extra_flags(settings: LauncherSettings) -> Iterator[str]:

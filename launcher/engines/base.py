@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 # context: it does not fit the KV cache. memory: too little for anything. graphs: too little only
@@ -50,6 +51,8 @@ class Capacity:
     cpu_kv_cache_gib: int | None = None
     # The engine can also run models by the transformers library.
     has_transformers: bool = False
+    # Another engine stands beside it that can serve the same model.
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,18 @@ class Question:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def _no_symptom(line: str) -> Symptom | None:
+def no_symptom(line: str) -> Symptom | None:
+    """Read nothing from a line."""
     return None
 
 
-def _no_death(line: str) -> bool:
+def no_death(line: str) -> bool:
+    """Read no death from a line."""
     return False
 
 
-def _no_counters(text: str) -> Counters | None:
+def no_counters(text: str) -> Counters | None:
+    """Read no counts from a page."""
     return None
 
 
@@ -95,6 +101,14 @@ class EnginePlan:
     base_url: str
     # Answers 200 once the engine can serve.
     health_path: str
+    # Which kind of engine: its name as ENGINE says it.
+    engine: str = "vllm"
+    # Where it is started; None: where we are.
+    working_dir: Path | None = None
+    # The process that is started passes on neither signals nor exit codes of the one it starts.
+    is_wrapper: bool = False
+    # Its health route is a proof of work, not only of life.
+    is_health_proof: bool = False
     dropped: tuple[str, ...] = ()
     accelerator: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -106,11 +120,11 @@ class EnginePlan:
     capacity: Capacity = Capacity()
     metrics_path: str = "/metrics"
     # What the text of that page tells; None when it lacks what is needed.
-    read_counters: Callable[[str], Counters | None] = _no_counters
+    read_counters: Callable[[str], Counters | None] = no_counters
     # It computes on the processor: there, time used is a sign of work.
     is_on_cpu: bool = False
     # What an idle engine is asked, to see that it works.
     canary: Question | None = None
-    read_symptom: Callable[[str], Symptom | None] = _no_symptom
+    read_symptom: Callable[[str], Symptom | None] = no_symptom
     # Whether a line of the log says that the engine is dead.
-    tells_death: Callable[[str], bool] = _no_death
+    tells_death: Callable[[str], bool] = no_death

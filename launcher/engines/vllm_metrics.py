@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-
 from launcher.engines.base import Counters
+from launcher.engines.prometheus import sums
 
 METRICS_PATH = "/metrics"
 
@@ -23,27 +21,10 @@ _NAMES = frozenset((*_IN_FLIGHT, *_PROGRESS))
 
 def read_counters(text: str) -> Counters | None:
     """Return the counts, summed over engines and models; None when one of the kinds is missing."""
-    sums = _sums(text)
-    if _IN_FLIGHT[0] not in sums or not sums.keys() & set(_PROGRESS):
+    found = sums(text, _NAMES)
+    if _IN_FLIGHT[0] not in found or not found.keys() & set(_PROGRESS):
         return None
     return Counters(
-        in_flight=round(sum(sums.get(name, 0.0) for name in _IN_FLIGHT)),
-        progress=sum(sums.get(name, 0.0) for name in _PROGRESS),
+        in_flight=round(sum(found.get(name, 0.0) for name in _IN_FLIGHT)),
+        progress=sum(found.get(name, 0.0) for name in _PROGRESS),
     )
-
-
-def _sums(text: str) -> Mapping[str, float]:
-    """Add up the samples of each name; the page has thousands that are not needed."""
-    sums: dict[str, float] = defaultdict(float)
-    for line in text.splitlines():
-        name = line.partition(" ")[0].partition("{")[0]
-        if name in _NAMES:
-            sums[name] += _number(line.rpartition(" ")[2])
-    return sums
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

@@ -136,8 +136,17 @@ def pieces(content: str) -> list[str]:
     return PIECE.findall(content)
 
 
-def events_of(completion: Completion, *, has_usage: bool, has_choices: bool = True) -> list[bytes]:
-    """Return a stream's events: the role, the pieces of text, the finish, the usage, the end."""
+def events_of(
+    completion: Completion,
+    *,
+    has_usage: bool,
+    has_choices: bool = True,
+    ends_with_usage: bool = False,
+) -> list[bytes]:
+    """Return a stream's events: the role, the pieces of text, the finish, the usage, the end.
+
+    `ends_with_usage`: the finish has the usage, asked for or not, and nothing follows it.
+    """
     envelope = _envelope(completion, "chat.completion.chunk")
 
     def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
@@ -147,6 +156,9 @@ def events_of(completion: Completion, *, has_usage: bool, has_choices: bool = Tr
     events = [chunk({"role": "assistant", "content": ""})]
     events += [chunk({name: text}) for name, text in completion.extra.items()]
     events += [chunk({"content": piece}) for piece in pieces(completion.content or "")]
+    if ends_with_usage:
+        last = {"index": 0, "delta": {}, "finish_reason": completion.finish_reason}
+        return [*events, event({**envelope, "choices": [last], "usage": _usage(completion)})]
     events.append(chunk({}, completion.finish_reason))
     if has_usage:
         events.append(event({**envelope, "choices": [], "usage": _usage(completion)}))

@@ -13,7 +13,12 @@ from launcher.engines import vllm
 from tests.fakes.interpreters import executable
 
 REPOSITORY = Path(__file__).absolute().parents[2]
-_INSTALLED = {"has_vllm": True, "versions": {"vllm": "0.0.fake"}, "mtimes": [], "python": "fake"}
+_INSTALLED = {
+    "packages": ["vllm"],
+    "versions": {"vllm": "0.0.fake"},
+    "mtimes": [],
+    "python": "fake",
+}
 _FLAGS = sorted({*vllm.STABLE_FLAGS, "--port", "--model"})
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.fakes import answers
 from tests.fakes.answers import Completion, Refusal
+from tests.fakes.kinds import KindOfEngine, generate_body
 from tests.fakes.stats import Stats
 from tests.fakes.wire import Connection, chunked, head
 
@@ -33,6 +34,7 @@ class Exchange:
     stats: Stats
     dice: random.Random
     gate: asyncio.Event
+    kind: KindOfEngine
 
     @property
     def is_stream(self) -> bool:
@@ -47,6 +49,21 @@ class Exchange:
     def whole_body(self, completion: Completion, *, has_choices: bool = True) -> bytes:
         """Return the body of an answer that is no stream."""
         return answers.body_of(completion, has_choices=has_choices)
+
+
+@dataclass
+class GenerateExchange(Exchange):
+    """A call of Triton's generate extension; `body` is a chat with its whole text as the prompt."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the client asked for server-sent events: another route has them."""
+        return False
+
+    def whole_body(self, completion: Completion, *, has_choices: bool = True) -> bytes:
+        """Return the answer, behind the prompt as vLLM's backend puts it by default."""
+        given = answers.last_user_message(self.body)
+        return generate_body(completion.model, given, completion, has_echo=has_choices)
 
 
 @dataclass
@@ -68,7 +85,12 @@ def stream_of(
 ) -> list[bytes]:
     """Return a stream's parts as they go over the wire, without the end of the stream."""
     has_usage = answers.wants_usage(exchange.body)
-    events = answers.events_of(completion, has_usage=has_usage, has_choices=has_choices)
+    events = answers.events_of(
+        completion,
+        has_usage=has_usage,
+        has_choices=has_choices,
+        ends_with_usage=exchange.kind.ends_with_usage,
+    )
     return [STREAM_HEAD, *map(chunked, events)]
 
 

@@ -48,7 +48,10 @@ async def _hold(action: script.Hold, exchange: Exchange) -> None:
 
 
 async def _status(action: script.Status, exchange: Exchange) -> None:
-    refusal = answers.refuse(action.code, action.message, action.style)
+    if action.style == "own":
+        refusal = exchange.kind.refuse(action.code, action.message)
+    else:
+        refusal = answers.refuse(action.code, action.message, action.style)
     send_refusal(exchange, refusal, action.retry_after)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 ContextStyle = Literal["vllm-0.10", "vllm-0.10.2", "vllm-new"]
+Kind = Literal["vllm", "sglang", "vllm-mindspore", "transformers", "triton", "generate"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,15 @@ class Hold(Action):
 
 @dataclass(frozen=True)
 class Status(Action):
-    """An error answer: nested as OpenAI and newer vLLM do, flat as SGLang does, or plain text."""
+    """An error answer: nested as OpenAI and newer vLLM do, flat as SGLang does, or plain text.
+
+    `own` is in the way of the engine that the script imitates.
+    """
 
     name = "status"
     code: int = 500
     message: str = "scripted error"
-    style: Literal["nested", "flat", "raw"] = "nested"
+    style: Literal["nested", "flat", "raw", "own"] = "nested"
     retry_after: str | None = None
 
 
@@ -184,6 +188,8 @@ class Script:
     """All that a fake engine does differently from answering everything at once."""
 
     rules: Sequence[Rule] = ()
+    kind: Kind = "vllm"
+    """Whose wire it speaks; `generate` is a Triton server without the OpenAI frontend."""
     model: str = ""
     """The only name accepted; empty: any name is."""
     max_model_len: int = 4096

@@ -15,14 +15,17 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.fakes import answers
-from tests.fakes.exchange import Exchange, GroupExchange, never, send_answer
+from tests.fakes.answers import Refusal
+from tests.fakes.exchange import Exchange, GenerateExchange, GroupExchange, never, send_answer
 from tests.fakes.faults import perform
+from tests.fakes.kinds import KINDS, KindOfEngine, unknown_fields
 from tests.fakes.script import Answer, Rule, Script
 from tests.fakes.script_json import BadScript, from_json
 from tests.fakes.stats import Stats
 from tests.fakes.wire import Connection, Request
 
 Work = Coroutine[None, None, None] | None
+Route = Callable[[Request, Connection], Work]
 DEFAULT_RULE = Rule(Answer())
 DEFAULT_MODEL = "fake-model"
 
@@ -41,20 +44,30 @@ class Engine:
         self._max_model_len = max_model_len
         self._started_at = time.monotonic()
         self._gate = asyncio.Event()
+        self._ids: set[str] = set()
         self.use(script)
-        self._routes: dict[tuple[str, str], Callable[[Request, Connection], Work]] = {
-            ("GET", "/health"): self._health,
-            ("GET", "/v1/models"): self._models,
-            ("GET", "/metrics"): self._metrics,
-            ("POST", "/v1/chat/completions"): self._chat,
-            ("POST", "/v1/chat/completions/batch"): self._chat_group,
-            ("POST", "/tokenize"): self._tokenize,
-            ("POST", "/detokenize"): self._detokenize,
+        self._controls: dict[tuple[str, str], Route] = {
             ("GET", "/_fake/stats"): self._show_stats,
             ("POST", "/_fake/reset_stats"): self._reset_stats,
             ("POST", "/_fake/script"): self._replace_script,
             ("POST", "/_fake/release"): self._release,
         }
+
+    def _routes_of(self, kind: KindOfEngine) -> dict[tuple[str, str], Route]:
+        """Return the routes that this kind of engine has."""
+        routes: dict[tuple[str, str], Route] = {("GET", kind.health_path): self._health}
+        if not kind.has_chat:
+            return routes
+        routes["POST", "/v1/chat/completions"] = self._chat
+        if kind is KINDS["transformers"]:
+            return routes
+        routes["GET", "/v1/models"] = self._models
+        routes["GET", "/metrics"] = self._metrics
+        if kind.lists_models:
+            routes["POST", "/v1/chat/completions/batch"] = self._chat_group
+            routes["POST", "/tokenize"] = self._tokenize
+            routes["POST", "/detokenize"] = self._detokenize
+        return routes
 
     def use(self, script: Script) -> None:
         """Follow `script` from the next request on; the rules' `times` count anew."""
@@ -63,6 +76,8 @@ class Engine:
             model=self._model or script.model,
             max_model_len=self._max_model_len or script.max_model_len,
         )
+        self.kind = KINDS[script.kind]
+        self._routes = self._routes_of(self.kind)
         self._left = [rule.times for rule in script.rules]
         self._resets_left = script.reset_on_reuse
         self._closes_left = script.close_on_reuse
@@ -77,11 +92,14 @@ class Engine:
             connection.is_counted = True
             self.stats.open_connection()
         if not is_control and self._is_starting():
-            _refuse(connection, 503, "starting")
+            self._refuse(connection, 503, "starting")
             return None
-        route = self._routes.get((request.method, request.path))
+        routes = self._controls if is_control else self._routes
+        route = routes.get((request.method, request.path))
+        if route is None and request.path.endswith("/generate") and not self.kind.has_chat:
+            route = self._generate
         if route is None:
-            _refuse(connection, 404, "Not Found")
+            self._refuse(connection, 404, "Not Found")
             return None
         return route(request, connection)
 
@@ -101,7 +119,8 @@ class Engine:
     def _models(self, request: Request, connection: Connection) -> None:
         name = self.script.model or DEFAULT_MODEL
         card = {"id": name, "object": "model", "created": 0, "owned_by": "vllm", "root": name}
-        card["max_model_len"] = self.script.max_model_len
+        if self.kind.lists_models:
+            card["max_model_len"] = self.script.max_model_len
         _respond(connection, {"object": "list", "data": [card]})
 
     def _metrics(self, request: Request, connection: Connection) -> None:
@@ -123,18 +142,64 @@ class Engine:
             return None
         body = _json_object(request.body)
         if body is None or not isinstance(body.get("messages"), list):
-            _refuse(connection, 400, "the body must be JSON with a list of messages")
+            self._refuse(connection, 400, "the body must be JSON with a list of messages")
             return None
+        if refusal := self._refusal(body) or self._confused(request):
+            connection.respond(refusal.status, refusal.body, refusal.content_type)
+            return None
+        self.stats.begin(answers.last_user_message(body), body, request.headers)
+        return self._answer(Exchange(body, connection, *self._surroundings()))
+
+    def _generate(self, request: Request, connection: Connection) -> Work:
+        body = _json_object(request.body)
+        if body is None or not isinstance(body.get("text_input"), str):
+            self._refuse(connection, 400, "failed to parse the request JSON buffer")
+            return None
+        name = request.path.split("/")[3]
+        if self.script.model and name != self.script.model:
+            self._refuse(connection, 400, f"Request for unknown model: '{name}' is not found")
+            return None
+        given = {"role": "user", "content": body["text_input"]}
+        chat = {**body, "model": name, "messages": [given]}
+        if refusal := self._too_long(chat):
+            connection.respond(refusal.status, refusal.body, refusal.content_type)
+            return None
+        self.stats.begin(body["text_input"], body, request.headers)
+        return self._answer(GenerateExchange(chat, connection, *self._surroundings()))
+
+    def _surroundings(self) -> tuple[int, Stats, random.Random, asyncio.Event, KindOfEngine]:
+        return self.script.max_model_len, self.stats, self._dice, self._gate, self.kind
+
+    def _refusal(self, body: dict[str, Any]) -> Refusal | None:
+        """Return what the engine says to a request that it does not take."""
         name = body.get("model")
         if self.script.model and name != self.script.model:
-            _refuse(connection, 404, f"The model `{name}` does not exist.", "model")
+            if self.kind is KINDS["transformers"]:
+                told = f"Server is pinned to '{self.script.model}'; requested '{name}'."
+                return self.kind.refuse(400, told)
+            if self.kind is KINDS["vllm"]:
+                return answers.refuse(404, f"The model `{name}` does not exist.", param="model")
+            return self.kind.refuse(400, f"Unknown model: {name}")
+        if unknown := unknown_fields(self.kind, body):
+            return self.kind.refuse_fields(unknown)
+        return self._too_long(body)
+
+    def _confused(self, request: Request) -> Refusal | None:
+        """Two calls with one id were one to 5.23, whose batching died of it."""
+        own = request.headers.get("x-request-id")
+        if self.kind is not KINDS["transformers"] or own is None:
             return None
-        prompt = answers.last_user_message(body)
-        self.stats.begin(prompt, body, request.headers)
-        exchange = Exchange(
-            body, connection, self.script.max_model_len, self.stats, self._dice, self._gate
-        )
-        rule = self._choose(prompt)
+        if own in self._ids:
+            return self.kind.refuse(500, "index out of range in self")
+        self._ids.add(own)
+        return None
+
+    def _too_long(self, body: dict[str, Any]) -> Refusal | None:
+        size = len(answers.prompt_text(body))
+        return self.kind.limit(body, size, self.script.max_model_len)
+
+    def _answer(self, exchange: Exchange) -> Work:
+        rule = self._choose(answers.last_user_message(exchange.body))
         if isinstance(rule.action, Answer) and rule.after_s == 0:
             send_answer(exchange)  # the fast path: no task
             self.stats.running -= 1
@@ -143,12 +208,12 @@ class Engine:
 
     def _chat_group(self, request: Request, connection: Connection) -> Work:
         if not self.script.has_groups:
-            _refuse(connection, 404, "Not Found")
+            self._refuse(connection, 404, "Not Found")
             return None
         body = _json_object(request.body) or {}
         conversations = body.get("messages")
         if body.get("stream") or not isinstance(conversations, list) or not conversations:
-            _refuse(connection, 400, "the body must be JSON with a list of conversations")
+            self._refuse(connection, 400, "the body must be JSON with a list of conversations")
             return None
         bodies = [{**body, "messages": messages} for messages in conversations]
         prompts = [answers.last_user_message(each) for each in bodies]
@@ -160,10 +225,7 @@ class Engine:
         exchange = GroupExchange(
             bodies[index],
             connection,
-            self.script.max_model_len,
-            self.stats,
-            self._dice,
-            self._gate,
+            *self._surroundings(),
             bodies,
             index,
         )
@@ -208,6 +270,10 @@ class Engine:
         tokens = (_json_object(request.body) or {}).get("tokens", [])
         _respond(connection, {"prompt": "".join(map(chr, tokens))})
 
+    def _refuse(self, connection: Connection, status: int, message: str) -> None:
+        refusal = self.kind.refuse(status, message)
+        connection.respond(refusal.status, refusal.body, refusal.content_type)
+
     def _show_stats(self, request: Request, connection: Connection) -> None:
         _respond(connection, self.stats.to_dict())
 
@@ -219,7 +285,7 @@ class Engine:
         try:
             self.use(from_json(request.body))
         except BadScript as exc:
-            _refuse(connection, 400, str(exc))
+            self._refuse(connection, 400, str(exc))
         else:
             _respond(connection, {})
 
@@ -240,8 +306,3 @@ def _json_object(data: bytes) -> dict[str, Any] | None:
 
 def _respond(connection: Connection, value: object) -> None:
     connection.respond(200, json.dumps(value).encode())
-
-
-def _refuse(connection: Connection, status: int, message: str, param: str | None = None) -> None:
-    refusal = answers.refuse(status, message, param=param)
-    connection.respond(refusal.status, refusal.body, refusal.content_type)

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.completion import Completion, RequestEncoder, context_excess, decode, error_message
+from gateway.completion import (
+    Completion,
+    RequestEncoder,
+    context_excess,
+    cut_at_stop,
+    decode,
+    error_message,
+)
 from gateway.errors import EngineFailure
 from gateway.sampling import Sampling
 
@@ -375,3 +382,9 @@ def test_a_refusal_for_another_reason_is_not_about_the_context(message: str) -> 
 def test_any_message_is_read(message: str) -> None:
     counts = context_excess(message)
     assert counts is None or all(count >= 0 for count in counts)
+
+
+def test_the_first_stop_string_ends_a_text() -> None:
+    assert cut_at_stop("one two three", ("three", "two")) == "one "
+    assert cut_at_stop("one", ("two",)) == "one"
+    assert cut_at_stop("one", ()) == "one"

@@ -1,8 +1,10 @@
 import time
 
+import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.metrics import CONTENT_TYPE, REQUEST_ID, Metrics
 from gateway.phase import Phase
 
 
@@ -71,3 +73,50 @@ def test_durations_are_in_seconds_up_to_the_evaluators_patience() -> None:
 
 def test_the_content_type_is_prometheus_text() -> None:
     assert CONTENT_TYPE.startswith("text/plain; version=")
+
+
+def test_tokens_are_taken_once() -> None:
+    metrics = Metrics()
+    metrics.count_tokens(10, 3)
+    metrics.count_tokens(10, 4)
+    assert (metrics.take_tokens(), metrics.take_tokens()) == (7, 0)
+
+
+def exemplars(metrics: Metrics) -> list[dict[str, str]]:
+    text = metrics.open_metrics().decode()
+    return [
+        sample.exemplar.labels
+        for family in openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+        if sample.exemplar
+    ]
+
+
+def test_a_slow_request_can_be_found_in_the_log() -> None:
+    metrics = Metrics()
+    token = REQUEST_ID.set("run-42")
+    metrics.predict_s.observe(3)
+    REQUEST_ID.reset(token)
+    assert exemplars(metrics) == [{"request_id": "run-42"}]
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 128])
+def test_an_id_that_is_no_exemplar_is_left_out(request_id: str) -> None:
+    """OpenMetrics has a bound on an exemplar's length: over it, counting would fail."""
+    metrics = Metrics()
+    token = REQUEST_ID.set(request_id)
+    metrics.predict_s.observe(3)
+    REQUEST_ID.reset(token)
+    assert exemplars(metrics) == []
+    assert samples(metrics)["evalgate_predict_seconds_count", ""] == 1
+
+
+def test_a_distribution_is_told_between_its_bounds() -> None:
+    metrics = Metrics()
+    for seconds in (0.001, 0.3, 0.4, 1000):
+        metrics.prompt_s.observe(seconds)
+    told = metrics.latencies()["prompt_s"]
+    counts = dict(zip(told["bounds_s"], told["counts"], strict=False))
+    assert (counts[0.01], counts[0.5], told["counts"][-1]) == (1, 2, 1)
+    assert sum(told["counts"]) == 4
+    assert told["sum_s"] == pytest.approx(1000.701)

@@ -157,3 +157,25 @@ def test_a_file_of_no_use_is_logged_and_the_built_in_prompts_serve(
         assert load_prompts(path, limit=10) == BUILT_IN_PROMPTS
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(f"WARMUP_DATA_PATH={path} {told}")
+
+
+@pytest.mark.anyio
+async def test_a_wave_that_must_come_first_comes_alone() -> None:
+    engine = Engine()
+    width, ask = 4, engine.complete
+    count = await warm_up(ask, ("a",), width=width, budget_s=PATIENCE_S, is_wave_first=True)
+    assert (count, len(engine.prompts)) == (width, width)
+
+
+@pytest.mark.anyio
+async def test_a_wave_without_a_single_answer_is_no_warmth() -> None:
+    errors: dict[int, Exception] = {number: EngineFailure("no") for number in range(2)}
+    engine = Engine(errors=errors)
+    with pytest.raises(EngineFailure, match="no"):
+        await warm_up(engine.complete, ("a",), width=2, budget_s=PATIENCE_S, is_wave_first=True)
+
+    async def never(prompt: str) -> None:
+        await anyio.sleep_forever()
+
+    with pytest.raises(EngineTimeout):
+        await warm_up(never, ("a",), width=2, budget_s=0.05, is_wave_first=True)

@@ -65,6 +65,7 @@ class GuardianProcess:
         plan_s: float = 0.0,
         padding_bytes: int = 0,
         file_limit_bytes: int | None = None,
+        is_wrapper: bool = False,
     ) -> None:
         self.port = free_port()
         self.state_file = folder / "run" / "engine.json"
@@ -83,6 +84,7 @@ class GuardianProcess:
             "plan_s": plan_s,
             "padding_bytes": padding_bytes,
             "file_limit_bytes": file_limit_bytes,
+            "is_wrapper": is_wrapper,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
@@ -207,6 +209,7 @@ def plan_program(job: dict[str, Any], settings: LauncherSettings, rung: Rung) ->
         env={**os.environ, "PADDING": "x" * job["padding_bytes"]},
         base_url=settings.engine_url,
         health_path="/health",
+        is_wrapper=job["is_wrapper"],
         model_dir="/models/fake",
         versions={"vllm": "0"},
         rung=rung.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.fakes.interpreters import executable
@@ -27,14 +28,28 @@ if __name__ == "__main__":
 
 def fake_vllm(folder: Path, server: str = SERVER) -> Path:
     """Return an interpreter that has a package and a distribution called vllm, version 1.2.3."""
+    return fake_package(folder, "vllm", "1.2.3", {"entrypoints/openai/api_server.py": server})
+
+
+def fake_package(
+    folder: Path, name: str, version: str, modules: Mapping[str, str] | None = None
+) -> Path:
+    """Return an interpreter that has a package and a distribution of that name, and no other's.
+
+    Called again for the same folder, it has both. `modules` are texts by their paths.
+    """
     packages = folder / "lib" / "site-packages"
-    entrypoints = packages / "vllm" / "entrypoints" / "openai"
-    entrypoints.mkdir(parents=True)
-    for package in (packages / "vllm", entrypoints.parent, entrypoints):
-        (package / "__init__.py").touch()
-    (entrypoints / "api_server.py").write_text(server)
-    distribution = packages / "vllm-1.2.3.dist-info"
+    own = packages / name
+    own.mkdir(parents=True)
+    (own / "__init__.py").touch()
+    for path, text in (modules or {}).items():
+        (own / path).parent.mkdir(parents=True, exist_ok=True)
+        for parent in (own / path).relative_to(own).parents:
+            (own / parent / "__init__.py").touch()
+        (own / path).write_text(text)
+    distribution = packages / f"{name}-{version}.dist-info"
     distribution.mkdir()
-    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 1.2.3\n")
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (distribution / "METADATA").write_text(metadata)
     script = f'PYTHONPATH={packages} exec {sys.executable} "$@"'
     return executable(folder / "bin" / "python", script)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from launcher.engines.base import Capacity, Symptom, SymptomKind
-from launcher.ladder import AS_CONFIGURED, Rung, Spent, climb
+from launcher.ladder import AS_CONFIGURED, FALLBACK, Rung, Spent, climb
 
 CARD = Capacity(max_model_len=32768, max_num_seqs=256, memory_share=0.9, has_transformers=True)
 CPU = Capacity(is_eager=True, max_model_len=2048, max_num_seqs=256, cpu_kv_cache_gib=1)
@@ -52,6 +52,19 @@ def whole_climb(symptom: Symptom, start: Capacity = CARD, spent: Spent = PLENTY)
 )
 def test_each_kind_of_failure_has_its_way_up(kind: SymptomKind, names: list[str]) -> None:
     assert [rung.name for rung in whole_climb(failing(kind))] == names
+
+
+@pytest.mark.parametrize("kind", ["other", "graphs", "memory", "context"])
+def test_another_engine_beside_it_is_the_last_rung_of_all(kind: SymptomKind) -> None:
+    start = replace(CARD, has_fallback=True)
+    assert whole_climb(failing(kind), start)[-1] == FALLBACK
+    assert [rung for rung in whole_climb(failing(kind), start) if rung.engine] == [FALLBACK]
+
+
+def test_the_last_chance_after_the_safest_rung_is_the_other_engine() -> None:
+    rung = Rung("smaller", is_eager=True, max_model_len=4096)
+    capacity = replace(given(rung), has_fallback=True)
+    assert climb(rung, capacity, failing("other"), SCARCE) == FALLBACK
 
 
 def test_what_is_eager_already_skips_that_rung() -> None:

@@ -56,7 +56,23 @@ def test_eager_mode_has_two_names(name: str) -> None:
             "GPU_MEMORY_UTILIZATION='1.5': must be less than or equal to 1",
         ),
         ({"TRUST_REMOTE_CODE": "perhaps"}, "TRUST_REMOTE_CODE='perhaps': must be true or false"),
-        ({"ENGINE": "llama"}, "ENGINE='llama': must be 'vllm'"),
+        (
+            {"ENGINE": "llama"},
+            "ENGINE='llama': must be 'vllm', 'sglang', 'vllm-mindspore', 'transformers', 'triton' "
+            "or 'external'",
+        ),
+        (
+            {"ENGINE": "external"},
+            "ENGINE=external needs ENGINE_URL, the base URL of that engine",
+        ),
+        (
+            {"ENGINE": "triton"},
+            "ENGINE=triton needs TRITON_MODEL_REPOSITORY, the folder of its models",
+        ),
+        (
+            {"ENGINE_API": "generate"},
+            "ENGINE_API=generate is for ENGINE=triton and ENGINE=external only",
+        ),
         (
             {"ENGINE_EXTRA_ARGS": "--a 'b"},
             'ENGINE_EXTRA_ARGS="--a \'b": '
