@@ -1,4 +1,4 @@
-"""`python -m evaluator judge | compare | answer`: reads the command line, runs one command.
+"""`python -m evaluator COMMAND`: reads the command line, runs one command.
 
 Exit codes: 0 fine; 1 the submission fails, a threshold is missed, a question has no answer;
 2 usage; 3 cannot run as asked; 130 interrupted. What takes seconds to load (jieba, scipy, docx) is
@@ -21,7 +21,9 @@ from evaluator.answer_journal import JournalError
 from evaluator.answering import Patience
 from evaluator.client import check_url
 from evaluator.files import CannotWrite, cannot_write, replace_file
+from evaluator.humaneval import commands as humaneval_commands
 from evaluator.service import CannotRun
+from evaluator.third_party import commands as third_party_commands
 from evaluator.tracks import Track, limits_of
 
 CANNOT_RUN = 3
@@ -185,6 +187,10 @@ def _run(command: Callable[[], int]) -> None:
         print("evaluator: interrupted", file=sys.stderr)
         code = interrupts.EXIT_CODE
     raise typer.Exit(code)
+
+
+humaneval_commands.register(app, _run)
+third_party_commands.register(app, _run)
 
 
 if __name__ == "__main__":

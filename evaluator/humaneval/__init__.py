@@ -1,0 +1,1 @@
+"""HumanEval: asks a model for 164 functions, runs their tests in the sandbox, tells pass@k."""
