@@ -110,7 +110,8 @@ def test_it_stops_in_time_and_leaves_nothing(container: Container) -> None:
     assert seconds < STOP_S
     # podman kills at the limit; a process 1 that ends by itself returns 0, or names the signal.
     assert container.state()["ExitCode"] in (0, 128 + signal.SIGTERM)
-    assert container.processes() == {}
+    # Its process 1 has ended, and waits for podman's monitor to look.
+    wait_for("no process left", lambda: container.processes() == {}, 10)
     told = container.logs()
     assert "with SIGKILL" not in told  # supervisord's word
     assert "killing it" not in told  # the guardian's, and that of `uvicorn serve:app`
