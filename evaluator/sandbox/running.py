@@ -26,7 +26,6 @@ from evaluator.sandbox.ways import KILL_WAIT_S, Jail, Way
 
 MAX_OUTPUT = 64 * 1024
 """Bytes of what is told from inside; the rest is read and thrown away."""
-_REPOSITORY = Path(__file__).parents[2]
 
 
 async def run(program: str, limits: Limits, way: Way | None = None) -> Outcome:
@@ -48,7 +47,7 @@ async def run_and_look(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=_REPOSITORY,
+            cwd=way.cwd(folder),
             env={**way.environ(), processes.MARK: name},
             start_new_session=True,
         )

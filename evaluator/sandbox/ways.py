@@ -27,6 +27,7 @@ ENVIRON = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 KILL_WAIT_S = 5.0
+_REPOSITORY = Path(__file__).parents[2]
 
 
 class Way(Protocol):
@@ -40,6 +41,9 @@ class Way(Protocol):
 
     def environ(self) -> dict[str, str]:
         """The environment of the command."""
+
+    def cwd(self, folder: str) -> Path:
+        """Where the command runs; `folder` is empty, and gone after it."""
 
     async def kill(self, name: str) -> None:
         """End what the command's own end would not."""
@@ -69,6 +73,10 @@ class Jail:
     def environ(self) -> dict[str, str]:
         """Hardly any: a program could read it where it sees other processes."""
         return {"PATH": os.environ.get("PATH", os.defpath)}
+
+    def cwd(self, folder: str) -> Path:
+        """The checkout, where its own modules are."""
+        return _REPOSITORY
 
     async def kill(self, name: str) -> None:
         """Find by its mark what left the group, where no namespace ends it."""
