@@ -1,4 +1,4 @@
-"""Owns the HTTP of the service's routes: the only importer of httpx, whose errors become ours.
+"""Owns the HTTP of the service's routes; httpx's errors become ours.
 
 It knows no limits: whoever calls says how long it may take.
 """

@@ -126,8 +126,11 @@ def job_file(job: Job, questions: Path) -> str:
 def read_run(run: Path, count: int) -> Gathered:
     """Read one run's folder; raises ToolFailed: AISBench ends with 0 also when a task failed."""
     results = read_object(run / "results" / "engine" / "questions.json")
+    # All that it writes for these two evaluations is in percent, which its names do not say.
     figures = {
-        name: float(value) for name, value in results.items() if isinstance(value, (int, float))
+        f"{name} %": float(value)
+        for name, value in results.items()
+        if isinstance(value, (int, float))
     }
     if not figures:
         raise ToolFailed(f"{run}: AISBench scored nothing: {json.dumps(results)[:300]}")

@@ -42,7 +42,7 @@ def job_of(count: int) -> Job:
 @pytest.mark.parametrize(
     ("tool", "figures", "answer"),
     [
-        (AisBench(), {"rougeL": 30.263339915414655}, "warp 是 GPU 调度与执行的基本单位，由 32"),
+        (AisBench(), {"rougeL %": 30.263339915414655}, "warp 是 GPU 调度与执行的基本单位，由 32"),
         (EvalScope(), {"rouge l f1": 1.0, "bleu 1": 1.0}, "warp 是 GPU 调度与执行的基本单位，在"),
         (LmEval(), {"exact_match": 1.0, "chrf": 100.0}, "warp 是 GPU 调度与执行的基本单位，在"),
     ],
