@@ -85,8 +85,7 @@ def generate_canary(settings: LauncherSettings) -> Question:
 
 
 def _repository(settings: LauncherSettings) -> Path:
-    if settings.triton_model_repository is None:
-        raise CannotStart("ENGINE=triton needs TRITON_MODEL_REPOSITORY, the folder of its models")
+    assert settings.triton_model_repository is not None, "the settings were checked"
     return settings.triton_model_repository.absolute()
 
 

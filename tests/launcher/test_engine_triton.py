@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from launcher.accelerator import Accelerator
 from launcher.engines import triton
@@ -13,7 +14,7 @@ from launcher.engines.kind import Place
 from launcher.errors import CannotStart
 from launcher.ladder import AS_CONFIGURED
 from launcher.model_parts import Parts
-from launcher.settings import load_settings
+from launcher.settings import LauncherSettings, load_settings
 from tests.fakes.interpreters import executable
 
 REPOSITORY = {"ENGINE": "triton", "TRITON_MODEL_REPOSITORY": "/models", "ENGINE_PORT": "9001"}
@@ -58,6 +59,11 @@ def test_the_plain_server_is_found_on_path(tmp_path: Path, monkeypatch: pytest.M
     server = executable(tmp_path / "tritonserver", "exit 1")
     command = triton.generate_argv(settings, place(), AS_CONFIGURED, Parts())
     assert command.args[0] == str(server)
+
+
+def test_a_server_that_is_nowhere_is_told_before_any_start() -> None:
+    with pytest.raises(ValidationError, match="TRITON_MODEL_REPOSITORY"):
+        LauncherSettings.model_validate({"engine": "triton"})
 
 
 def test_what_stands_in_the_repository_is_told_if_it_was_set_here() -> None:

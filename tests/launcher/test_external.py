@@ -71,8 +71,11 @@ def looking(folder: Path, **environ: str) -> Iterator[Looking]:
     try:
         yield guardian
     finally:
-        guardian.process.kill()
-        guardian.process.wait()
+        guardian.process.terminate()
+        try:
+            guardian.process.wait(DEADLINE_S)
+        finally:
+            guardian.process.kill()
 
 
 def answers(state: EngineState) -> bool:
