@@ -304,6 +304,14 @@ class Terminal:
                 return self.wait_for(told, 5.0)
         raise TimeoutError(f"no {told!r} in {self.seen!r}")
 
+    def interrupt(self) -> int:
+        """Press Ctrl-C, again if need be, until the program ends; return its exit code."""
+        for _ in range(3):
+            self.type("\x03")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.wait(5.0)
+        return self.wait()
+
     def wait_for(self, text: str, deadline_s: float = 20.0) -> None:
         """Block until `text` has appeared after what was waited for before."""
         deadline = time.monotonic() + deadline_s
@@ -364,8 +372,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_session(engine: FakeEngine) -> None
 def test_ctrl_c_ends_a_single_question(engine: FakeEngine) -> None:
     with Terminal(engine.url, "this stalls") as terminal:
         terminal.wait_for("answer ")
-        terminal.type("\x03")
-        assert terminal.wait() == chat.INTERRUPTED
+        assert terminal.interrupt() == chat.INTERRUPTED
 
 
 class FixedAnswer:
