@@ -10,13 +10,13 @@ from pathlib import Path
 import anyio
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from evaluator import interrupts
 from evaluator.answer_journal import Answered, Journal
 from evaluator.answering import Asker, Patience, ServiceLost
 from evaluator.client import Client
+from evaluator.counting import counting
 from evaluator.files import cannot_write, replace_file
 from evaluator.interrupts import Interrupts
 from evaluator.terminal import plain
@@ -114,7 +114,7 @@ async def _answer(
     options: Options, asked: Sequence[Asked], journal: Journal, console: Console
 ) -> int:
     stop = Interrupts()
-    with _progress(console) as progress:
+    with counting(console) as progress:
         task = progress.add_task("answering", total=len(asked), completed=len(journal.answers))
 
         def show_answers() -> None:
@@ -132,17 +132,6 @@ async def _answer(
         _tell_to_resume(journal, len(asked), console)
         return interrupts.EXIT_CODE
     return _finish(options.out, asked, journal, console)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def _finish(path: Path, asked: Sequence[Asked], journal: Journal, console: Console) -> int:

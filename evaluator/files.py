@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,16 @@ def check_writable(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()  # a superuser's rights tell nothing
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+
+
+def report_files(kind: str, json: Path | None, html: Path | None) -> tuple[Path, Path]:
+    """Return where a report's JSON and HTML go, `run/KIND-TIME` unless told; raises CannotWrite."""
+    stem = Path("run") / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+    json_file = json or stem.with_suffix(".json")
+    html_file = html or json_file.with_suffix(".html")
+    for file in (json_file, html_file):
+        check_writable(file)
+    return json_file, html_file
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -1,23 +1,13 @@
-"""Owns the report as one HTML page that loads nothing. It shows values; it must not compute scores.
-
-The page's only script and style are its own: the content security policy names their hashes, so
-that nothing an answer says can run, load or restyle anything even if it became markup.
-"""
+"""Owns the report as one HTML page. It shows values; it must not compute scores."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
-from evaluator import plots
+from evaluator import pages, plots
 from evaluator.diff import Marked, Piece, differences
 from evaluator.report import Record, Report
 
@@ -26,15 +16,8 @@ MAX_SHOWN = 8_000
 OPEN_AT_FIRST = 3
 GRADE_MARKS = (0.23, 0.28, 0.35)
 
-_TEMPLATES = Path(__file__).with_name("templates")
 _ASCII_WORD = re.compile("[a-z0-9]")
 _HAN = re.compile("[\u4e00-\u9fff]")
-_UNSHOWABLE = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"},
-    0x7F: 0x2421,
-    **dict.fromkeys(range(0xD800, 0xE000), 0xFFFD),
-}
-"""Control characters become their pictures; half a surrogate pair cannot be encoded at all."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,37 +39,30 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 def render(report: Report) -> str:
     """Return the whole page; its worst answers come first."""
-    script, style = _asset("report.js"), _asset("report.css")
     records = report.records
-    text = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            rows=_rows(records),
-            n=len(records),
-            n_blind=sum(_is_blind(record) for record in records),
-            n_bad=sum(_is_bad(record) for record in records),
-            distribution=plots.score_distribution(records) if records else None,
-            lengths=plots.length_against_score(records) if records else None,
-            latency=plots.latency(records),
-            timeline=plots.timeline(report.phases),
-            official_scale=report.official
-            and plots.scale(
-                report.official, (0, GRADE_MARKS[0], GRADE_MARKS[-1], 1), GRADE_MARKS[1:-1]
-            ),
-            jieba_scale=report.jieba and plots.scale(report.jieba, (0, 0.5, 1)),
-            area=plots,
-            grade_marks=GRADE_MARKS,
-            open_at_first=OPEN_AT_FIRST,
-            text_language=_language(records),
-            script=Markup(script),
-            style=Markup(style),
-            script_hash=_hash(script),
-            style_hash=_hash(style),
-        )
+    return pages.render(
+        "report.html.j2",
+        script="report.js",
+        style="report.css",
+        report=report,
+        rows=_rows(records),
+        n=len(records),
+        n_blind=sum(_is_blind(record) for record in records),
+        n_bad=sum(_is_bad(record) for record in records),
+        distribution=plots.score_distribution(records) if records else None,
+        lengths=plots.length_against_score(records) if records else None,
+        latency=plots.latency(records),
+        timeline=plots.timeline(report.phases),
+        official_scale=report.official
+        and plots.scale(
+            report.official, (0, GRADE_MARKS[0], GRADE_MARKS[-1], 1), GRADE_MARKS[1:-1]
+        ),
+        jieba_scale=report.jieba and plots.scale(report.jieba, (0, 0.5, 1)),
+        area=plots,
+        grade_marks=GRADE_MARKS,
+        open_at_first=OPEN_AT_FIRST,
+        text_language=_language(records),
     )
-    return text.translate(_UNSHOWABLE)
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:
@@ -130,23 +106,3 @@ def _is_blind(record: Record) -> bool:
 def _language(records: Sequence[Record]) -> str:
     """Han characters are drawn by language: without one a browser may pick Japanese forms."""
     return "zh-CN" if any(_HAN.search(record.question) for record in records) else ""
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-@cache
-def _asset(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _hash(source: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from evaluator import interrupts, questions, report, terminal
 from evaluator.engine_tokens import TokenizerError, load_tokenizer
-from evaluator.files import cannot_write, check_writable, replace_file
+from evaluator.files import cannot_write, replace_file, report_files
 from evaluator.interrupts import Interrupts
 from evaluator.judge import Outcome, Plan, judge
 from evaluator.leak import leak_check
@@ -50,7 +49,7 @@ class Options:
 
 def run(options: Options, console: Console) -> int:
     """Judge a service and return the exit code; raises CannotRun, CannotWrite."""
-    json_file, html_file = output_files(options)
+    json_file, html_file = report_files("judge", options.json, options.html)
     try:
         plan = make_plan(options, json_file)
     except (QuestionSetError, TokenizerError) as exc:
@@ -107,16 +106,6 @@ def find_leaks(chosen: list[Question], training: Path | None) -> tuple[str, ...]
         f"leak: of {leaks.questions} questions {len(leaks.exact)} stand word for word in "
         f"{training}, {len(leaks.near)} nearly: a score on seen questions says nothing",
     )
-
-
-def output_files(options: Options) -> tuple[Path, Path]:
-    """Return where JSON and HTML go, `run/judge-TIME` unless told; raises CannotWrite."""
-    stem = Path("run") / time.strftime("judge-%Y%m%d-%H%M%S")
-    json_file = options.json or stem.with_suffix(".json")
-    html_file = options.html or json_file.with_suffix(".html")
-    for file in (json_file, html_file):
-        check_writable(file)
-    return json_file, html_file
 
 
 def render(outcome: Report) -> str:

@@ -11,12 +11,12 @@ from typing import Literal
 import anyio
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from evaluator import interrupts
 from evaluator.answer_journal import Answered, Journal
 from evaluator.chat import AskFailed, Engine, Gateway, Sampling
+from evaluator.counting import counting
 from evaluator.files import check_writable
 from evaluator.humaneval import problems as problem_set
 from evaluator.humaneval import samples as sample_file
@@ -104,7 +104,7 @@ async def _ask(
     total: int,
     console: Console,
 ) -> None:
-    with _progress(console) as progress, Interrupts().cancelling():
+    with counting(console) as progress, Interrupts().cancelling():
         task = progress.add_task("asking", total=total, completed=len(journal.answers))
         await ask_all(
             asked,
@@ -116,17 +116,6 @@ async def _ask(
             options.patience,
             lambda: progress.update(task, completed=len(journal.answers)),
         )
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def _finish(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from evaluator import interrupts
-from evaluator.files import cannot_write, check_writable, replace_file
+from evaluator.counting import counting
+from evaluator.files import cannot_write, replace_file, report_files
 from evaluator.humaneval import problems as problem_set
 from evaluator.humaneval import results, samples, scoring, terminal
 from evaluator.humaneval.results import Result, Scored
@@ -48,7 +47,7 @@ class Options:
 
 def run(options: Options, console: Console) -> int:
     """Score answers and return the exit code; raises CannotRun, CannotWrite."""
-    json_file, html_file = _output_files(options)
+    json_file, html_file = report_files("humaneval", options.json, options.html)
     try:
         result = anyio.run(_score, options, console)
     except (problem_set.ProblemsError, samples.SamplesError, SandboxFailed) as exc:
@@ -72,7 +71,7 @@ async def _score(options: Options, console: Console) -> Result | None:
         answers, name = samples.read(options.samples), options.samples.name
         samples.check_against(answers, wanted, options.samples)
     result: Result | None = None
-    with _progress(console) as progress:
+    with counting(console, is_transient=True) as progress:
         task = progress.add_task("running tests", total=len(answers))
 
         def show(scored: Scored) -> None:
@@ -102,27 +101,6 @@ def _way_name(options: Options) -> str:
     if options.container:
         return f"a container of {options.container} without a network"
     return "namespaces of this machine"
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def _output_files(options: Options) -> tuple[Path, Path]:
-    stem = Path("run") / time.strftime("humaneval-%Y%m%d-%H%M%S")
-    json_file = options.json or stem.with_suffix(".json")
-    html_file = options.html or json_file.with_suffix(".html")
-    for file in (json_file, html_file):
-        check_writable(file)
-    return json_file, html_file
 
 
 def _render(result: Result) -> str:
