@@ -276,7 +276,7 @@ assert libc.mount(b"none", b"/tmp", b"tmpfs", 0, b"") == -1
 @pytest.mark.parametrize(
     ("program", "error"),
     [
-        ("open('/tmp/x', 'wb').write(bytes(9 * 1024 * 1024))", "OSError: [Errno 27]"),
+        ("open('/tmp/written', 'wb').write(bytes(9 * 1024 * 1024))", "OSError: [Errno 27]"),
         (
             "for i in range(9): open(f'/tmp/{i}', 'wb').write(bytes(1024 * 1024))",
             "OSError: [Errno 28]",
