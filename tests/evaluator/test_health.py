@@ -115,4 +115,4 @@ async def test_looks_begin_an_interval_apart() -> None:
             interval_s=0.1,
         )
     # They are told of when they end: only the first one's begin is known.
-    assert [after - start >= 0.1 * number for number, after in enumerate(looks)] == [True] * 5
+    assert [after - start >= 0.1 * number for number, after in enumerate(looks)] == [True] * 4
