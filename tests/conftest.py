@@ -3,6 +3,7 @@
 import os
 import signal
 
+import hypothesis
 import pytest
 
 # Their tests start programs and wait for them: left out of `scripts/test unit`.
@@ -70,6 +71,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # scripts/test ends the tests that it has begun meanwhile: what they started goes with them.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ from gateway.service import Service
 from gateway.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 POLL_S = 0.01
 SAMPLING = Sampling(
     max_new_tokens=64,
