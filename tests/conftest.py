@@ -68,7 +68,7 @@ os.environ["MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS"] = "1"
 # Whoever runs the tests in the background, as nohup or a CI runner does, has them ignore the
 # signals that they test, and with them every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# scripts/test ends the tests that it has begun meanwhile: what they started goes with them.
+# A time limit's or a CI runner's signal ends them as Ctrl-C does: what they started goes with them.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
