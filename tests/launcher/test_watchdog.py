@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
 
@@ -167,6 +168,9 @@ def test_a_canary_is_work_that_the_engine_has_not_counted() -> None:
 
 # The loop, in real time but with little patience.
 QUICK = Patience(interval_s=0.05, stall_s=0.3, silent_s=0.6, canary_s=0)
+# Where nothing is to be found: a machine that stands still for a second is not an engine that hangs.
+NOT_SILENT = replace(QUICK, silent_s=30)
+PATIENT = replace(NOT_SILENT, stall_s=30)
 
 
 def plan(engine: FakeEngine, question: Question | None = None) -> EnginePlan:
@@ -206,6 +210,20 @@ async def is_left_alone(
     return limit.cancelled_caught
 
 
+@asynccontextmanager
+async def watched(watchdog: Watchdog) -> AsyncIterator[None]:
+    """Run a watchdog that is to find nothing while the body waits for what it does."""
+
+    async def watch() -> None:
+        raise AssertionError(await watchdog.watch())
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            yield
+            tasks.cancel_scope.cancel()
+
+
 @pytest.fixture
 def engine() -> Iterator[FakeEngine]:
     with FakeEngine.start() as engine:
@@ -218,7 +236,9 @@ async def test_a_stalled_engine_is_found() -> None:
         ask(engine)
         ask(engine)
         await engine.wait_until(lambda stats: stats.running == 2)
-        assert (await verdict(engine)).startswith("hung: 2 requests in flight, no progress for ")
+        assert (await verdict(engine, NOT_SILENT)).startswith(
+            "hung: 2 requests in flight, no progress for "
+        )
 
 
 @pytest.mark.anyio
@@ -226,25 +246,25 @@ async def test_a_slow_engine_is_left_alone() -> None:
     with FakeEngine.start([Rule(Delay(30))]) as engine:
         ask(engine)
         await engine.wait_until(lambda stats: stats.running == 1)
-        assert await is_left_alone(engine, QUICK)
+        assert await is_left_alone(engine, NOT_SILENT)
 
 
 @pytest.mark.anyio
 async def test_an_idle_engine_is_left_alone_and_asked_nothing(engine: FakeEngine) -> None:
-    assert await is_left_alone(engine, QUICK)
+    assert await is_left_alone(engine, NOT_SILENT)
     assert (await engine.stats()).requests == 0
 
 
 @pytest.mark.anyio
 async def test_a_silent_engine_is_found(engine: FakeEngine) -> None:
     engine.freeze()
-    assert await verdict(engine) == "hung: no answer on its port for 1 s"
+    assert (await verdict(engine)).startswith("hung: no answer on its port for ")
 
 
 @pytest.mark.anyio
 async def test_a_port_that_refuses_is_silent(engine: FakeEngine) -> None:
     engine.kill()
-    assert await verdict(engine) == "hung: no answer on its port for 1 s"
+    assert (await verdict(engine)).startswith("hung: no answer on its port for ")
 
 
 @pytest.mark.anyio
@@ -264,12 +284,12 @@ async def test_an_engine_that_counts_nothing_is_watched_for_silence(
 
 @pytest.mark.anyio
 async def test_an_idle_engine_is_asked_for_a_token_now_and_then(engine: FakeEngine) -> None:
-    patience = replace(QUICK, canary_s=0.2)
+    patience = replace(PATIENT, canary_s=0.1)
     settings = LauncherSettings(engine_api_key="sesame")
-    assert await is_left_alone(engine, patience, canary(settings))
-    stats = await engine.stats()
-    assert 2 <= stats.requests <= 8
-    assert stats.running == 0
+    begun_at = anyio.current_time()
+    async with watched(Watchdog(plan(engine, canary(settings)), patience)):
+        stats = await engine.wait_until(lambda stats: stats.requests > 2 and stats.running == 0)
+    assert anyio.current_time() - begun_at >= stats.requests * patience.canary_s
     assert (stats.last_body["max_tokens"], stats.last_body["model"]) == (1, "evalgate")
     assert stats.last_headers["authorization"] == "Bearer sesame"
 
@@ -277,7 +297,7 @@ async def test_an_idle_engine_is_asked_for_a_token_now_and_then(engine: FakeEngi
 @pytest.mark.anyio
 async def test_an_idle_engine_that_hangs_is_found_by_its_token() -> None:
     with FakeEngine.start([Rule(Hold())]) as engine:
-        patience = replace(QUICK, canary_s=0.1)
+        patience = replace(NOT_SILENT, canary_s=0.1)
         watchdog = Watchdog(plan(engine, canary(LauncherSettings())), patience)
         with anyio.fail_after(20):
             assert (await watchdog.watch()).startswith("hung: 1 request in flight, no progress")
@@ -289,6 +309,6 @@ async def test_an_engine_that_refuses_the_question_is_asked_no_more(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with FakeEngine.start(Script(model="another")) as engine:
-        patience = replace(QUICK, canary_s=0.05)
+        patience = replace(PATIENT, canary_s=0.05)
         assert await is_left_alone(engine, patience, canary(LauncherSettings()))
     assert caplog.messages == ["the engine answers the watchdog with 404: it is asked no more"]
