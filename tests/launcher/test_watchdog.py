@@ -168,7 +168,7 @@ def test_a_canary_is_work_that_the_engine_has_not_counted() -> None:
 
 # The loop, in real time but with little patience.
 QUICK = Patience(interval_s=0.05, stall_s=0.3, silent_s=0.6, canary_s=0)
-# Where nothing is to be found: a machine that stands still for a second is not an engine that hangs.
+# Where nothing is to be found: a machine that stands still a second is no engine that hangs.
 NOT_SILENT = replace(QUICK, silent_s=30)
 PATIENT = replace(NOT_SILENT, stall_s=30)
 
