@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.contestants.program import free_port, running
+from benchmarks.contestants.program import running
+from tests.ports import free_port
 
 PYTHON = Path(__file__).parents[1] / ".venv" / "bin" / "python"
 START_S = 60.0

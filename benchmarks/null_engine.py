@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import null_answers
-from benchmarks.contestants.program import free_port, running
+from benchmarks.contestants.program import running
+from tests.ports import free_port
 
 _PROGRAMS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 _MODULES = Path("/usr/lib/nginx/modules")

@@ -25,13 +25,14 @@ import anyio
 from benchmarks import plot
 from benchmarks.batch_rounds import Load, Measured, spread, take_turns
 from benchmarks.contestants.contestant import CONCURRENCY, Ask, completions_at, predict_at
-from benchmarks.contestants.program import Program, end_on_sigterm, free_port, running
+from benchmarks.contestants.program import Program, end_on_sigterm, running
 from benchmarks.endless import make_endless
 from benchmarks.fanout_gateway import gateway
 from benchmarks.rounds import pocket_questions
 from launcher.plan import plan_engine
 from launcher.resolve import resolve_model_dir
 from launcher.settings import load_settings
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[1]
 DEFAULT = "default"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,6 +19,7 @@ import aiohttp
 import psutil
 
 from benchmarks.rounds import pocket_questions, run_rounds, show
+from tests.ports import free_port
 
 
 async def main() -> None:
@@ -60,9 +60,7 @@ def _arguments() -> argparse.Namespace:
 @contextmanager
 def _gateway(engine_port: int, stream_answers: str) -> Iterator[tuple[int, psutil.Process]]:
     """Run a gateway on a free port until the block ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     own = {"ENGINE_PORT": str(engine_port), "GATEWAY_PORT": str(port), "LOG_LEVEL": "error"}
     own["PROMPTS_PER_CALL"] = "1"  # what shares a call is never streamed
     process = subprocess.Popen(

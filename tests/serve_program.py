@@ -21,7 +21,7 @@ from tests.chaos.interrupt import held
 from tests.chaos.polling import wait_for
 from tests.fakes.engine_python import engine_python
 from tests.fakes.model_files import model_files, write_model
-from tests.gateway.serving import free_port
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIMIT_S = 60.0

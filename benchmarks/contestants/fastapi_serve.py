@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.contestants.contestant import Ask, predict_at
-from benchmarks.contestants.program import Program, free_port, running
+from benchmarks.contestants.program import Program, running
 from benchmarks.engine_arguments import llm_arguments
 from launcher.engines.base import EnginePlan
+from tests.ports import free_port
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.contestants.contestant import MODEL, Ask, completions_at
 from benchmarks.contestants.environment import environment
-from benchmarks.contestants.program import Program, free_port, running
+from benchmarks.contestants.program import Program, running
+from tests.ports import free_port
 
 REQUIREMENTS = "bench-litellm.txt"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -73,14 +72,6 @@ def running(
 def end_on_sigterm() -> None:
     """Let SIGTERM, as `timeout` sends it, end this as Ctrl-C does: with what it started."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _end(process: subprocess.Popen[str]) -> None:

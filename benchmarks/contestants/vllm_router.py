@@ -9,7 +9,8 @@ from pathlib import Path
 
 from benchmarks.contestants.contestant import Ask, completions_at
 from benchmarks.contestants.environment import environment
-from benchmarks.contestants.program import Program, free_port, running
+from benchmarks.contestants.program import Program, running
+from tests.ports import free_port
 
 REQUIREMENTS = "bench-router.txt"
 

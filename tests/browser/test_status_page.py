@@ -23,7 +23,8 @@ from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Action, Rule, Script
 from tests.fakes.script_json import to_json
-from tests.gateway.serving import GatewayProcess, free_port, gateway_process
+from tests.gateway.serving import GatewayProcess, gateway_process
+from tests.ports import free_port
 
 pytestmark = pytest.mark.browser
 

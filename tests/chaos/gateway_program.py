@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.chaos.client import is_ready
 from tests.chaos.interrupt import held
 from tests.chaos.polling import NotSeen, wait_for
-from tests.gateway.serving import free_port
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 60.0

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import psutil
 
 from tests.chaos.interrupt import held
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 # The evaluator's own health limit: what takes longer here would have failed there.
@@ -189,7 +189,7 @@ def running_stack(
     `run_folder` is where run/ then lies; `max_files` is the limit of open files around all of it.
     """
     folder = Path(tempfile.mkdtemp(prefix="evalgate-"))  # short: a socket's path goes into it
-    stack = Stack(folder, *_free_ports(), max_files)
+    stack = Stack(folder, free_port(), free_port(), max_files)
     stack.environ.update(environ)
     seen: list[psutil.Process] = []
     try:
@@ -221,15 +221,3 @@ def _check_out(folder: Path) -> None:
             shutil.copytree(source, folder / name)
         else:
             shutil.copy(source, folder / name)
-
-
-def _free_ports() -> tuple[int, int]:
-    """Find two free ports below the ephemeral range, where no outgoing connection takes them."""
-    found: list[int] = []
-    for port in range(21000 + os.getpid() % 5000, 32000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-        if len(found) == 2:
-            break
-    return found[0], found[1]

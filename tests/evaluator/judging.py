@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,14 +52,6 @@ def plan(url: str, logs: Path, questions: Sequence[Question] = QUESTIONS, **fiel
         stop_grace_s=20,
     )
     return replace(made, **fields)
-
-
-def free_port() -> int:
-    """A port that nobody has right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def is_alive(pid: int) -> bool:

@@ -19,13 +19,13 @@ from tests.evaluator.judging import (
     PYTHON,
     QUESTIONS,
     Remembering,
-    free_port,
     is_alive,
     plan,
     service_command,
 )
 from tests.evaluator.test_engine_tokens import write_tokenizer
 from tests.fakes.service import Action, FakeService, Rule
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 SHORT = Limits(build_s=0.3, health_s=0.3, predict_s=0.3)

@@ -15,9 +15,10 @@ from evaluator.files import CannotWrite
 from evaluator.judge_command import Options, run
 from evaluator.service import CannotRun
 from evaluator.tracks import Limits, Track
-from tests.evaluator.judging import free_port, service_command
+from tests.evaluator.judging import service_command
 from tests.evaluator.test_engine_tokens import write_tokenizer
 from tests.fakes.service import FakeService, Rule
+from tests.ports import free_port
 
 PAIRS = [(f"什么是thread {number}？", f"thread {number} 是线程") for number in range(6)]
 

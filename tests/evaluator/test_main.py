@@ -14,9 +14,10 @@ import pytest
 from evaluator import report
 from evaluator.__main__ import app
 from tests.evaluator import sample_report
-from tests.evaluator.judging import PYTHON, REPOSITORY, free_port, is_alive, service_command
+from tests.evaluator.judging import PYTHON, REPOSITORY, is_alive, service_command
 from tests.evaluator.test_judge_command import know, write_set
 from tests.fakes.service import FakeService
+from tests.ports import free_port
 
 
 def evaluator(*words: str | Path) -> int:

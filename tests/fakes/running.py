@@ -25,6 +25,7 @@ import anyio.to_thread
 from tests.fakes.script import Rule, Script
 from tests.fakes.script_json import to_json
 from tests.fakes.stats import Stats
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLL_S = 0.01
@@ -116,7 +117,7 @@ class FakeEngine(Control):
 
         The port accepts connections then, unless the script has it refuse them at first.
         """
-        engine = cls(port, arguments, deadline_s)
+        engine = cls(port or free_port(), arguments, deadline_s)  # `start_again` takes it once more
         engine.start_again(script)
         return engine
 

@@ -10,7 +10,6 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from gateway.policy import AnswerRules
 from gateway.sampling import Sampling
 from gateway.service import Service
 from gateway.settings import Settings
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE_S = 60.0
@@ -65,13 +65,6 @@ def settings_for(engine_url: str, **changes: Any) -> Settings:
 def tasks_of(prompts: Sequence[str], sampling: Sampling = SAMPLING) -> list[Task]:
     cuts = AnswerRules()
     return [Task(prompt, sampling, f"test-{index}", cuts) for index, prompt in enumerate(prompts)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def sample(exposition: str, name: str, **labels: str) -> float:

@@ -25,7 +25,8 @@ from gateway.streaming import Draft
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule, Script
-from tests.gateway.serving import SAMPLING, free_port, reply_of, saying
+from tests.gateway.serving import SAMPLING, reply_of, saying
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 OwnEngine = Callable[[Script], FakeEngine]

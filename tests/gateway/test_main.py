@@ -20,7 +20,8 @@ from gateway.__main__ import PortTaken, bind
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule
-from tests.gateway.serving import GatewayProcess, client_of, free_port, gateway_process
+from tests.gateway.serving import GatewayProcess, client_of, gateway_process
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 # uvicorn raises the signal that stopped it once more after its clean end.

@@ -14,7 +14,8 @@ from gateway.settings import Settings
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule, Script
-from tests.gateway.serving import Gateway, free_port, serving, settings_for, wait_until
+from tests.gateway.serving import Gateway, serving, settings_for, wait_until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 ODD = '什么是warp？🚀 "quoted" \\ \u2028 \0'

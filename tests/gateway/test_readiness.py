@@ -17,13 +17,13 @@ from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule, Script
 from tests.gateway.serving import (
     Gateway,
-    free_port,
     metric,
     running_service,
     serving,
     settings_for,
     wait_until,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 OwnEngine = Callable[[Script], FakeEngine]

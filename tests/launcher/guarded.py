@@ -10,7 +10,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from launcher.ladder import Rung
 from launcher.overseer import Pace
 from launcher.settings import LauncherSettings, load_settings
 from launcher.state import EngineState, read_state
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Quick enough for a test; the ends of the group keep their real times.
@@ -42,13 +42,6 @@ PACE = Pace(poll_s=0.05, progress_s=60.0, port_wait_s=1.0)
 DEADLINE_S = 30.0
 KNOWN_FLAGS = vllm.STABLE_FLAGS | {vllm.MODEL_IMPL}
 POLL_S = 0.02
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class GuardianProcess:

@@ -19,8 +19,8 @@ from launcher.settings import load_settings
 from tests.fakes.hub import Hub
 from tests.fakes.model_files import model_files, write_model
 from tests.launcher.checkouts import checkout
-from tests.launcher.guarded import free_port
 from tests.launcher.installs import SERVER, fake_vllm
+from tests.ports import free_port
 
 CONFIG = {
     "num_hidden_layers": 36,

@@ -12,7 +12,7 @@ import pytest
 from launcher.engine_port import ask_status, fetch_text, is_healthy, post, wait_until_free
 from launcher.errors import CannotStart
 from tests.fakes.running import FakeEngine
-from tests.launcher.guarded import free_port
+from tests.ports import free_port
 from tests.turns import let_others_run
 
 

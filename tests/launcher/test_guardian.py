@@ -21,7 +21,8 @@ from launcher.ladder import Rung
 from launcher.settings import LauncherSettings
 from launcher.state import EngineState, read_state
 from tests.fakes.running import Control
-from tests.launcher.guarded import PACE, GuardianProcess, free_port, living, wait_until_living
+from tests.launcher.guarded import PACE, GuardianProcess, living, wait_until_living
+from tests.ports import free_port
 
 # `exec` keeps the shell from being one process more.
 FAKE = (sys.executable, "-m", "tests.fakes.engine", "--host", "127.0.0.1", "--port", "PORT")
@@ -325,6 +326,7 @@ def test_it_serves_without_a_state_file_that_can_be_written(tmp_path: Path) -> N
 def test_a_log_held_open_by_a_process_that_left_the_group_holds_nothing_up(tmp_path: Path) -> None:
     program = """
 import subprocess
+from tests.ports import free_port
 child = subprocess.Popen(["sleep", "60"], start_new_session=True)
 print(child.pid, flush=True)
 """

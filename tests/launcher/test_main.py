@@ -15,8 +15,9 @@ import pytest
 from launcher.state import read_state
 from tests.fakes.model_files import model_files, write_model
 from tests.fakes.running import FakeEngine
-from tests.launcher.guarded import free_port, wait_until_living
+from tests.launcher.guarded import wait_until_living
 from tests.launcher.installs import fake_vllm
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARGV = (sys.executable, "-m", "launcher")

@@ -7,7 +7,7 @@ import pytest
 from launcher.startup import wait_until_ready
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Script
-from tests.launcher.guarded import free_port
+from tests.ports import free_port
 
 
 async def wait(url: str, is_stopping: list[bool]) -> bool:

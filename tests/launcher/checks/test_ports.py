@@ -6,7 +6,7 @@ from launcher.checks import ports
 from launcher.checks.result import Status
 from launcher.settings import load_settings
 from launcher.tracks import Track
-from tests.launcher.guarded import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
