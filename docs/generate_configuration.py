@@ -31,7 +31,7 @@ Every setting is an environment variable: set it before `scripts/serve`, with `E
 or in the environment of `supervisord`. Both programs read the same environment. An empty value
 counts as not set. A value that breaks its rule stops the start with exit code 3 and one line that
 names the key, the value and the rule. What is in force is shown by `GET /info`, where secrets are
-`***`.
+`***`: the gateway's under `settings`, the engine's as its command line under `engine.argv`.
 
 Booleans take `1`, `true`, `yes`, `on` and their opposites. Paths are relative to the repository.
 """

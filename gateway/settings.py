@@ -56,7 +56,9 @@ class Settings(BaseSettings):
         "tokenizer_config.json or a model's folder; empty: MODEL_DIR's",
     )
     model_dir: Path | None = Field(
-        None, description="the model's folder, which may hold the chat template"
+        None,
+        description="the folder of a model that is there already: it is served, wins over "
+        "MODEL_ID, and may hold the chat template",
     )
     ft_cb_batch_size: int = Field(
         0,

@@ -144,7 +144,8 @@ class LauncherSettings(ModelSettings):
 
     evalgate_cache: Path | None = Field(
         None,
-        description="Folder of the pocket model and of what is known about the engine. "
+        description="Folder of what is costly to make: the environments that .venv and .engine "
+        "link to, the pocket model, what is known about the engine. "
         "Unset: `evalgate` in XDG_CACHE_HOME.",
     )
     xdg_cache_home: Path = Field(Path("~/.cache"), description="Where a user's caches live.")
@@ -183,7 +184,9 @@ class LauncherSettings(ModelSettings):
     vllm_quantization: str | None = Field(None, description="Quantization method of the weights.")
     vllm_kv_cache_dtype: str | None = Field(None, description="Number format of the KV cache.")
     vllm_max_num_seqs: int | None = Field(
-        None, ge=1, description="Sequences per engine step. Unset: `python -m launcher.defaults`."
+        None,
+        ge=1,
+        description="Sequences per engine step. Unset: `.venv/bin/python -m launcher.defaults`.",
     )
     vllm_max_num_batched_tokens: int | None = Field(
         None, ge=1, description="Tokens per engine step. Unset: the engine's choice."

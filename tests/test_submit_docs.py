@@ -15,7 +15,7 @@ from launcher.tracks import LIMITS
 REPOSITORY = Path(__file__).absolute().parents[1]
 ENGLISH, CHINESE = (REPOSITORY / "docs" / name for name in ("submit.md", "submit.zh-CN.md"))
 # Of the Dockerfile, of the vendors, and what supervisord says.
-OTHERS = {"BASE_IMAGE", "GATED_BY", "MTHREADS_VISIBLE_DEVICES", "EXITED"}
+OTHERS = {"BASE_IMAGE", "MTHREADS_VISIBLE_DEVICES", "EXITED"}
 
 
 def names_of(fields: dict[str, FieldInfo]) -> set[str]:
