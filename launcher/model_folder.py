@@ -6,8 +6,9 @@ It reads files only: no network, no engine, nothing is changed.
 from __future__ import annotations
 
 import json
+import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", _OWN_FORMAT, "tiktoken.
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# The place of a file among its kind, as the makers of shards name it.
+_SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(\.safetensors)")
 _LFS_POINTER = b"version https://git-lfs"
 # The format's own limit: a longer header is garbage, not a header.
 _MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
@@ -37,6 +40,14 @@ def check_draft(path: Path) -> None:
 def check_adapter(path: Path) -> None:
     """The same for a LoRA adapter: what it changes, and how."""
     _check(path, (_check_adapter,))
+
+
+def tokenizer_files(names: Collection[str]) -> list[str]:
+    """Return which of a folder's file names are its tokenizer; none when it has no whole one."""
+    found = [name for name in _TOKENIZER_FILES if name in names]
+    found += sorted(name for name in names if name.endswith(".tiktoken"))
+    pair = ["vocab.json", "merges.txt"]
+    return found or (pair if all(name in names for name in pair) else [])
 
 
 def has_chat_template(path: Path) -> bool:
@@ -97,13 +108,10 @@ def _check_adapter(path: Path) -> None:
 
 
 def _check_tokenizer(path: Path) -> None:
-    found = [name for name in _TOKENIZER_FILES if (path / name).is_file()]
-    found += sorted(file.name for file in path.glob("*.tiktoken"))
+    found = tokenizer_files([file.name for file in path.iterdir() if file.is_file()])
     if not found:
-        found = ["vocab.json", "merges.txt"]
-        if not all((path / name).is_file() for name in found):
-            what = "no tokenizer.json, no tokenizer.model, no vocab.json with merges.txt"
-            raise _incomplete(path, what)
+        what = "no tokenizer.json, no tokenizer.model, no vocab.json with merges.txt"
+        raise _incomplete(path, what)
     for name in found:
         _check_file(path, name)
 
@@ -118,7 +126,26 @@ def _check_weights(path: Path) -> None:
         if (path / name).is_file():
             _check_weight_file(path, name)
             return
-    raise _incomplete(path, f"no weights, neither {' nor '.join(_WEIGHT_FILES)} nor an index")
+    others = _other_weights(path)
+    if not others:
+        what = f"no weights, neither {' nor '.join(_WEIGHT_FILES)} nor an index"
+        raise _incomplete(path, what)
+    for name in others:
+        _check_weight_file(path, name)
+
+
+def _other_weights(path: Path) -> list[str]:
+    """Return what an engine takes for weights without an index: all safetensors, of all shards."""
+    names = {file.name for file in path.glob("*.safetensors")} - {*_ADAPTER_FILES}
+    return sorted(names.union(*(_all_shards(name) for name in names)))
+
+
+def _all_shards(name: str) -> Iterator[str]:
+    shard = _SHARD.fullmatch(name)
+    if shard is not None:
+        stem, place, total, ending = shard.groups()
+        for number in range(1, int(total) + 1):
+            yield f"{stem}-{number:0{len(place)}}-of-{total}{ending}"
 
 
 def _shards(path: Path, index: str) -> list[str]:

@@ -22,6 +22,15 @@ log = logging.getLogger(__name__)
 
 # In the folder, so that it moves and goes with it.
 STAMP_NAME = ".evalgate-model.json"
+# Weights, their indexes, and what the client leaves of them when it is interrupted.
+_WEIGHT_PATTERNS = (
+    "*.index.json",
+    "*.safetensors",
+    "*.bin",
+    "*.incomplete",
+    "*.safetensors_*",
+    "*.bin_*",
+)
 
 
 def fetch(
@@ -53,9 +62,11 @@ def fetch(
     from modelscope_hub.errors import HubError
 
     try:
-        left = compare(source.sizes(), folder)
-        _check_room(left, source, folder)
+        sizes = source.sizes()
+        # Before anything is deleted: what does not fit must not cost the model that is there.
+        _check_room(compare(sizes, folder), source, folder)
         _forget_other_revision(folder, source)
+        left = compare(sizes, folder)
         _write_stamp(folder, source, is_complete=False)
         _download(source, folder, left, model_root / ".modelscope", budget_s)
         check(folder)
@@ -126,7 +137,7 @@ def _forget_other_revision(folder: Path, source: HubModel) -> None:
         source.revision,
     ):
         return
-    for pattern in ("*.index.json", "*.safetensors", "*.bin"):
+    for pattern in _WEIGHT_PATTERNS:
         for leftover in folder.glob(pattern):
             leftover.unlink()
 

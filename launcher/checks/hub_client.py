@@ -20,6 +20,7 @@ SMALL_FILES = (
     "tokenizer_config.json",
     "chat_template.jinja",
     "chat_template.json",
+    "tekken.json",
 )
 MARK = "EVALGATE-LISTING "
 _MAX_DETAIL_CHARS = 200

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from launcher.checks import hub_listing
-from launcher.model_folder import read_object
+from launcher.model_folder import read_object, tokenizer_files
 from launcher.resolve import pocket_dir
 from launcher.settings import LauncherSettings
 
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "tiktoken.model", "vocab.json")
+# What Mistral puts beside the same weights under the usual names.
+_SECOND_COPY = "consolidated"
 # A pointer has about 130; the smallest file of weights has a header longer than that.
 _MIN_WEIGHT_BYTES = 200
 # scripts/serve trains it in a minute.
@@ -105,7 +106,7 @@ def lacks(listed: Mapping[str, int]) -> Iterator[str]:
     """Yield what a list of files, with their sizes, lacks for an engine to start."""
     if "config.json" not in listed:
         yield "config.json"
-    if not any(path in _TOKENIZERS or path.endswith(".tiktoken") for path in listed):
+    if not tokenizer_files(listed):
         yield "a tokenizer"
     weights = {path: size for path, size in listed.items() if path.endswith(_WEIGHT_ENDINGS)}
     if not weights:
@@ -116,10 +117,16 @@ def lacks(listed: Mapping[str, int]) -> Iterator[str]:
 
 
 def weights_of(listed: Mapping[str, int]) -> int:
-    """Return the size of the weights among files: of the one format that an engine would load."""
+    """Return the size of the weights among files: of the one format that an engine would load.
+
+    An engine looks at the folder itself, not at folders in it.
+    """
+    top = {path: size for path, size in listed.items() if "/" not in path}
+    once = {path: size for path, size in top.items() if not path.startswith(_SECOND_COPY)}
     sizes = (
-        sum(size for path, size in listed.items() if path.endswith(ending))
+        sum(size for path, size in files.items() if path.endswith(ending))
         for ending in _WEIGHT_ENDINGS
+        for files in (once, top)
     )
     return next((size for size in sizes if size), 0)
 

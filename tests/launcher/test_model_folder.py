@@ -5,7 +5,14 @@ import pytest
 
 from launcher import model_folder
 from launcher.errors import CannotStart
-from tests.fakes.model_files import SHARDS, WEIGHTS, model_files, sharded_files, write_model
+from tests.fakes.model_files import (
+    SHARDS,
+    WEIGHTS,
+    model_files,
+    safetensors,
+    sharded_files,
+    write_model,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,9 @@ from tests.fakes.model_files import SHARDS, WEIGHTS, model_files, sharded_files,
             "pytorch_model.bin.index.json": b'{"weight_map": {"a": "pytorch_model-1.bin"}}',
             "pytorch_model-1.bin": b"x",
         },
+        # vLLM and SGLang load every safetensors file of a folder that has no index.
+        {"config.json": b"{}", "tekken.json": b"{}", "consolidated.safetensors": safetensors(9)},
+        {name: data for name, data in sharded_files().items() if not name.endswith("index.json")},
     ],
 )
 def test_a_whole_model_is_complete(files: dict[str, bytes], tmp_path: Path) -> None:
@@ -41,7 +51,6 @@ SHARD = sharded_files()[SHARDS[1]]
         ("tokenizer.json", None, "no tokenizer.json, no tokenizer.model, no vocab.json"),
         ("tokenizer.json", b"", "tokenizer.json is empty"),
         ("tokenizer.json", LFS, "tokenizer.json is a Git LFS pointer"),
-        (f"{WEIGHTS}.index.json", None, "no weights"),
         (f"{WEIGHTS}.index.json", b"{}", "index.json has no weight_map"),
         (f"{WEIGHTS}.index.json", b'{"weight_map": {}}', "index.json has no weight_map"),
         (SHARDS[1], None, f"{SHARDS[1]} is missing"),
@@ -69,6 +78,34 @@ def test_what_is_missing_is_named(
     first_line = str(failure.value).splitlines()[0]
     assert message in first_line
     assert str(tmp_path) in first_line
+
+
+def test_a_shard_that_is_missing_is_named_without_an_index(tmp_path: Path) -> None:
+    files = sharded_files()
+    del files[f"{WEIGHTS}.index.json"]
+    del files[SHARDS[1]]
+    with pytest.raises(CannotStart, match=f"{SHARDS[1]} is missing"):
+        model_folder.check_complete(write_model(tmp_path, files))
+
+
+def test_an_adapter_is_not_taken_for_a_models_weights(tmp_path: Path) -> None:
+    files = {"config.json": b"{}", "tokenizer.json": b"{}"}
+    files["adapter_model.safetensors"] = safetensors(9)
+    with pytest.raises(CannotStart, match="no weights"):
+        model_folder.check_complete(write_model(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["tokenizer.json", "vocab.json"], ["tokenizer.json"]),
+        (["b.tiktoken", "a.tiktoken"], ["a.tiktoken", "b.tiktoken"]),
+        (["merges.txt", "vocab.json"], ["vocab.json", "merges.txt"]),
+        (["vocab.json"], []),
+    ],
+)
+def test_a_tokenizer_is_one_file_or_a_pair(names: list[str], found: list[str]) -> None:
+    assert model_folder.tokenizer_files(names) == found
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

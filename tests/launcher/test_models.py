@@ -12,7 +12,7 @@ from launcher import models
 from launcher.errors import CannotStart, LauncherError
 from launcher.interpreter import REPOSITORY
 from tests.fakes.hub import Hub
-from tests.fakes.model_files import SHARDS, WEIGHTS, model_files, sharded_files
+from tests.fakes.model_files import SHARDS, WEIGHTS, model_files, safetensors, sharded_files
 
 MODEL_ID = "someone/tiny-model"
 
@@ -131,6 +131,36 @@ def test_an_interrupted_revision_leaves_no_weights_to_another(hub: Hub, tmp_path
         fetch(hub, tmp_path)
     hub.files, hub.gone = model_files(), set()
     assert contents(fetch(hub, tmp_path, revision="v2")) == hub.files
+
+
+def test_what_another_revision_left_is_still_to_come(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file of the same size was taken for there, deleted, and its budget was for nothing."""
+    caplog.set_level(logging.INFO, "launcher")
+    hub.revisions = ("master", "v2")
+    fetch(hub, tmp_path)
+    hub.files = {**model_files(), WEIGHTS: safetensors(3_000_000, seed=1)}
+    caplog.clear()
+    assert contents(fetch(hub, tmp_path, revision="v2")) == hub.files
+    assert caplog.messages[-1].startswith("3.0 MB of 3.0 MB fetched in ")
+
+
+def test_what_is_there_in_part_is_not_continued_by_another_revision(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """The client went on where the other revision's file was cut; the sum was wrong at the end."""
+    hub.revisions = ("master", "v2")
+    hub.cuts = {WEIGHTS: [1_000_000, 500_000]}
+    with pytest.raises(LauncherError, match="connection to"):
+        fetch(hub, tmp_path)
+    piece = tmp_path / MODEL_ID / f"{WEIGHTS}_0_99"  # as several streams leave it
+    piece.write_bytes(b"x")
+    hub.files = {**model_files(), WEIGHTS: safetensors(3_000_000, seed=1)}
+    hub.requests.clear()
+    assert contents(fetch(hub, tmp_path, revision="v2")) == hub.files
+    (asked,) = hub.downloads(WEIGHTS)
+    assert "range" not in asked.headers
 
 
 @pytest.mark.parametrize(

@@ -103,10 +103,28 @@ def test_an_empty_model_is_told(tmp_path: Path) -> None:
         ({**LISTED, "a.bin": 130}, ["the weights of a.bin (130 bytes: a Git LFS pointer?)"]),
         ({"README.md": 1}, ["config.json", "a tokenizer", "weights"]),
         ({"config.json": 1, "qwen.tiktoken": 1, SHARDS[0]: 999}, []),
+        ({"config.json": 1, "vocab.json": 1, SHARDS[0]: 999}, ["a tokenizer"]),
     ],
 )
 def test_what_a_list_lacks_is_named(listed: dict[str, int], lack: list[str]) -> None:
     assert list(model_facts.lacks(listed)) == lack
+
+
+@pytest.mark.parametrize(
+    ("listed", "weights_bytes"),
+    [
+        (LISTED, 5000),
+        ({**LISTED, "onnx/a.safetensors": 700, "original/b.safetensors": 800}, 5000),
+        ({**LISTED, "consolidated.safetensors": 4900}, 5000),
+        ({"consolidated.safetensors": 4900, "params.json": 1}, 4900),
+        ({"original/consolidated.00.pth": 700}, 0),
+    ],
+)
+def test_weights_count_once_and_where_an_engine_looks(
+    listed: dict[str, int], weights_bytes: int
+) -> None:
+    """Mistral's second copy, and the folders of other formats, doubled a model's size."""
+    assert model_facts.weights_of(listed) == weights_bytes
 
 
 def test_a_folder_without_weights_has_none(tmp_path: Path) -> None:
