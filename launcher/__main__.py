@@ -12,6 +12,7 @@ import sys
 from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from launcher.errors import LauncherError
 from launcher.settings import LauncherSettings, load_settings
@@ -88,7 +89,11 @@ def _run_model(args: argparse.Namespace, settings: LauncherSettings) -> int:
     from launcher.interpreter import find_engine_python
     from launcher.resolve import fetch_model
 
-    print(fetch_model(settings, lambda: anyio.run(find_engine_python, settings.engine_python)))
+    async def find() -> Path:
+        # To train the pocket model with; the base of an image may have another engine than vLLM.
+        return await find_engine_python(settings.engine_python, package="torch", title="PyTorch")
+
+    print(fetch_model(settings, lambda: anyio.run(find)))
     return 0
 
 

@@ -6,10 +6,9 @@ import re
 import signal
 from collections.abc import Sequence
 
-from launcher.state import Exit
+from launcher.state import LAST_LOG_LINES, Exit
 
 MAX_RESTART_DELAY_S = 15.0
-LAST_LOG_LINES = 15
 # argparse ends with 2 and "PROGRAM: error: …"; nothing else of vLLM's does both.
 _ARGPARSE_EXIT_CODE = 2
 _ARGPARSE_ERROR = re.compile(r"\S+: error: .+")

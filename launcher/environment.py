@@ -22,6 +22,8 @@ KV_CACHE_NAME = "VLLM_CPU_KVCACHE_SPACE"
 # queues to it in shared memory, of 160 and 240 MiB.
 ONE_PROCESS_NAME = "VLLM_ENABLE_V1_MULTIPROCESSING"
 _QUEUES_BYTES = 400 * 2**20
+# Its name: an engine that is a script must do without it, or lacks the modules beside it.
+SAFE_PATH_NAME = "PYTHONSAFEPATH"
 
 _ALWAYS = {
     # The run has no network: a look-up would only wait for its timeout.
@@ -33,7 +35,7 @@ _ALWAYS = {
     # Log lines reach the guardian as they are written.
     "PYTHONUNBUFFERED": "1",
     # `python -m` would put the working folder, with our packages, before the engine's (3.11 on).
-    "PYTHONSAFEPATH": "1",
+    SAFE_PATH_NAME: "1",
 }
 # What makes an interpreter take another one's packages for its own.
 _OF_OUR_INTERPRETER = ("PYTHONHOME", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "__PYVENV_LAUNCHER__")
@@ -47,7 +49,7 @@ def engine_environment(
     own_prefix: Path = Path(sys.prefix),
 ) -> dict[str, str]:
     """Return the engine's environment; `own_prefix` is the virtual environment to keep out."""
-    env = {key: value for key, value in os_environ.items() if key not in _ours()}
+    env = {key: value for key, value in os_environ.items() if key.upper() not in _ours()}
     if not env.get("CUDA_VISIBLE_DEVICES", "x").strip():
         del env["CUDA_VISIBLE_DEVICES"]  # blank, it hides every card, also on MetaX
     env.update(_ALWAYS)

@@ -112,6 +112,7 @@ class Guardian:
             log.warning("killed the engine that a killed launcher left behind")
         if previous is not None:
             scratch.remove(previous.scratch_dir)
+        self._file.update(pid=None, leader_start_ticks=None, members=(), scratch_dir="")
         await self._back_off()
         self._file.update(message="looking at hardware, model and engine")
         plan = await self._plan()

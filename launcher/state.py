@@ -27,6 +27,8 @@ Phase = Literal[
 # Log lines come by the hundred while a model loads; nobody reads the file that often.
 WRITE_INTERVAL_S = 0.5
 MAX_LOG_LINES = 40
+# Of these, with how an engine ended.
+LAST_LOG_LINES = 15
 
 
 class Exit(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -181,7 +183,17 @@ def next_state(previous: EngineState | None, now: float) -> EngineState:
     if previous is None:
         return fresh
     fresh = msgspec.structs.replace(fresh, last_exit=_last_exit(previous, now))
-    if previous.phase in ("stopped", "failed") or previous.boot_id != fresh.boot_id:
+    if previous.boot_id != fresh.boot_id:
+        return fresh
+    # Until it is cleared away, what was left behind must be known to whoever comes next.
+    fresh = msgspec.structs.replace(
+        fresh,
+        pid=previous.pid,
+        leader_start_ticks=previous.leader_start_ticks,
+        members=previous.members,
+        scratch_dir=previous.scratch_dir,
+    )
+    if previous.phase in ("stopped", "failed"):
         return fresh
     fresh = msgspec.structs.replace(
         fresh,
@@ -210,5 +222,5 @@ def _last_exit(previous: EngineState, now: float) -> Exit | None:
         at=now,
         lived_s=max(0.0, now - previous.started_at),
         reason="its launcher was killed",
-        log_lines=previous.log_lines[-15:],
+        log_lines=previous.log_lines[-LAST_LOG_LINES:],
     )

@@ -81,6 +81,8 @@ class EngineKind:
     health_path: str = "/health"
     # Its health route is a proof of work, not only of life: what fails it long enough hangs.
     is_health_proof: bool = False
+    # It is a script, which needs the modules beside it: `python -m` does not.
+    is_script: bool = False
     # What is started is a wrapper that passes on neither signals nor exit codes.
     is_wrapper: Callable[[Path], bool] = _never
     metrics_path: str = "/metrics"

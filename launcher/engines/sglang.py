@@ -41,6 +41,7 @@ STABLE_FLAGS = frozenset(
         "--trust-remote-code",
     }
 )
+_MODEL_IMPL = "--model-impl"
 _ALGORITHMS = {
     "ngram": "NGRAM",
     "eagle": "EAGLE",
@@ -82,6 +83,7 @@ def capacity(args: Sequence[str], known_flags: frozenset[str] | None) -> Capacit
         max_model_len=int(length) if length.isdigit() else None,
         max_num_seqs=int(requests) if requests.isdigit() else None,
         memory_share=float(share) if share.replace(".", "", 1).isdigit() else None,
+        has_transformers=known_flags is not None and _MODEL_IMPL in known_flags,
     )
 
 
@@ -145,7 +147,7 @@ def _relief(rung: Rung) -> Iterator[Option]:
     yield from valued("", "--max-running-requests", rung.max_num_seqs)
     yield from valued("", "--mem-fraction-static", rung.memory_share)
     if rung.is_transformers:
-        yield Option("", (("--model-impl", "transformers"),))
+        yield Option("", ((_MODEL_IMPL, "transformers"),))
 
 
 KIND = EngineKind(

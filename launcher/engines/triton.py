@@ -111,6 +111,7 @@ CHAT = EngineKind(
     argv=chat_argv,
     canary=canary,
     has_own_models=True,
+    is_script=True,
     health_path="/health/ready",
     read_symptom=read_symptom,
 )
@@ -118,6 +119,7 @@ GENERATE = replace(
     CHAT,
     title="Triton",
     package="",
+    is_script=False,
     argv=generate_argv,
     canary=generate_canary,
     health_path="/v2/health/ready",

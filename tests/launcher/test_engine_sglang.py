@@ -110,6 +110,13 @@ def test_a_rung_wins_over_the_settings_and_over_extra_arguments() -> None:
     assert "--model-impl" in build(rung=Rung("transformers", is_transformers=True)).args
 
 
+@pytest.mark.parametrize(("known", "has_it"), [(NEW, True), (STABLE_FLAGS, False), (None, False)])
+def test_the_transformers_rung_is_there_where_it_knows_it(
+    known: frozenset[str] | None, has_it: bool
+) -> None:
+    assert sglang.capacity((), known).has_transformers is has_it
+
+
 @pytest.mark.parametrize(
     ("method", "algorithm"), [("ngram", "NGRAM"), ("eagle3", "EAGLE3"), ("draft", "STANDALONE")]
 )

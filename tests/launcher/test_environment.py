@@ -35,6 +35,15 @@ def test_secrets_do_not_reach_it_but_its_own_key_does() -> None:
     assert "VLLM_API_KEY" not in build({})
 
 
+def test_settings_and_secrets_are_kept_back_in_small_letters_too() -> None:
+    """Settings are read whatever the case of their names; a token so named went to the engine."""
+    env = build(
+        {"modelscope_api_token": "token", "Engine_Api_Key": "key", "vllm_quantization": "x"}
+    )
+    assert not {"token", "x"} & set(env.values())
+    assert [name for name, value in env.items() if value == "key"] == ["VLLM_API_KEY"]
+
+
 @pytest.mark.parametrize(("value", "is_kept"), [("", False), (" ", False), ("0", True)])
 def test_a_blank_list_of_cards_is_removed(value: str, is_kept: bool) -> None:
     assert ("CUDA_VISIBLE_DEVICES" in build({"CUDA_VISIBLE_DEVICES": value})) is is_kept

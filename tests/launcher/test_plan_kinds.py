@@ -120,6 +120,8 @@ async def test_triton_serves_its_repository_with_or_without_our_tokenizer(tmp_pa
     asked = {"ENGINE": "triton", "TRITON_MODEL_REPOSITORY": str(repository)}
     plan = await plan_engine(settings(tmp_path, python, **asked), os.environ, tmp_path)
     assert plan.health_path == "/health/ready"
+    # The frontend imports modules that lie beside it; `python -m` needs none of the folder.
+    assert "PYTHONSAFEPATH" not in plan.env
     assert plan.argv[plan.argv.index("--tokenizer") + 1] == str(tmp_path / "my-model")
     without = settings(tmp_path, python, **asked, MODEL_DIR="")
     plan = await plan_engine(without, os.environ, tmp_path)
@@ -156,7 +158,9 @@ async def test_the_older_mindspore_module_is_not_asked_for_its_flags(tmp_path: P
 
 async def test_a_health_route_of_ones_own_wins(tmp_path: Path) -> None:
     mine = settings(tmp_path, fake_vllm(tmp_path), ENGINE_HEALTH_PATH="/ping")
-    assert (await plan_engine(mine, os.environ, tmp_path)).health_path == "/ping"
+    plan = await plan_engine(mine, os.environ, tmp_path)
+    assert plan.health_path == "/ping"
+    assert plan.env["PYTHONSAFEPATH"] == "1"
 
 
 def test_every_engine_has_its_kind_under_its_name() -> None:

@@ -167,6 +167,32 @@ def test_who_stops_the_engine_begins_at_the_top(change: dict[str, str]) -> None:
     assert (state.quick_ends, state.series_started_at) == (0, 900)
 
 
+LEFT = {
+    "pid": 7,
+    "leader_start_ticks": 70,
+    "members": (Member(7, 70), Member(8, 80)),
+    "scratch_dir": "/tmp/evalgate-x",
+}
+
+
+def left(state: EngineState) -> dict[str, object]:
+    return {name: getattr(state, name) for name in LEFT}
+
+
+@pytest.mark.parametrize("phase", ["running", "exited", "stopped", "failed"])
+def test_what_a_killed_launcher_left_is_known_until_it_is_cleared_away(phase: Phase) -> None:
+    """A launcher that was killed while it prepared made the next one forget the engine."""
+    killed = msgspec.structs.replace(RUNNING, phase=phase, **LEFT)
+    once = next_state(killed, 900)
+    assert (once.phase, left(once)) == ("preparing", LEFT)
+    assert left(next_state(once, 901)) == LEFT
+
+
+def test_another_boot_left_nothing() -> None:
+    state = next_state(msgspec.structs.replace(RUNNING, boot_id="another", **LEFT), 900)
+    assert left(state) == left(EngineState())
+
+
 def test_a_rung_is_written_without_what_it_does_not_change(tmp_path: Path) -> None:
     path = tmp_path / "engine.json"
     StateFile(path, EngineState()).update(next_rung=CLIMBED.next_rung, ladder=CLIMBED.ladder)
