@@ -50,7 +50,7 @@ QUICK: dict[str, Any] = {
     "batch_concurrency": 8,
     "predict_deadline_s": 15.0,
     "health_interval_s": 0.02,
-    "health_timeout_s": 2.0,
+    "health_timeout_s": 10.0,
     "warmup_budget_s": 10.0,
     "prompts_per_call": 1,
     "grace_period_s": 1.0,

@@ -35,7 +35,7 @@ async def answering(
     encoder = RequestEncoder("evalgate", "", enable_thinking=False)
     metrics = Metrics()
     async with Engine(
-        engine.url, encoder, max_connections=8, keepalive_s=30, health_timeout_s=2
+        engine.url, encoder, max_connections=8, keepalive_s=30, health_timeout_s=30
     ) as client:
         yield Answerer(client, policy or Policy(), metrics), metrics
 

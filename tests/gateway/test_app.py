@@ -182,23 +182,25 @@ async def test_on_ready_is_called_once(own_engine: Any) -> None:
 async def test_stopping_hastens_batches(engine: FakeEngine) -> None:
     is_stopping = False
     app = create_app(
-        settings_for(engine.url, grace_period_s=0.2, predict_deadline_s=60),
+        settings_for(engine.url, grace_period_s=1, predict_deadline_s=60),
         is_stopping=lambda: is_stopping,
     )
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             await engine.set_script([Rule(script.Stall(), match="stall")])
+            prompts = ["stall", "question"]
             responses: list[httpx.Response] = []
 
             async def ask() -> None:
-                prompts = ["stall", "question"]
                 responses.append(await client.post("/predict", json={"prompt": prompts}))
 
             with anyio.fail_after(10):
                 async with anyio.create_task_group() as group:
                     group.start_soon(ask)
-                    await engine.wait_until(lambda stats: "stall" in stats.by_prompt)
+                    await engine.wait_until(
+                        lambda stats: set(prompts) <= set(stats.by_prompt) and stats.running == 1
+                    )
                     is_stopping = True
     assert responses[0].json() == {"response": ["", "answer to: question"]}
 

@@ -38,7 +38,7 @@ async def test_sizes_take_turns_and_the_fastest_is_chosen() -> None:
 
 async def test_the_budget_ends_it_with_what_was_measured() -> None:
     asked, wave = waves({1: 0.05, 16: 0.001, 64: 60})
-    assert await calibrate(wave, 0.5) == 16
+    assert await calibrate(wave, 3) == 16
     assert asked == [1, 16, 64]
 
 

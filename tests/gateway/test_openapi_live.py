@@ -96,7 +96,8 @@ async def test_predict_answers_as_described(engine: FakeEngine, prompt: Any, sta
 async def test_a_failing_engine_is_told_as_described(
     engine: FakeEngine, action: Action, status: int
 ) -> None:
-    settings = settings_for(engine.url, predict_deadline_s=2.0, max_engine_attempts=1)
+    deadline_s = 2.0 if status == 504 else 15.0
+    settings = settings_for(engine.url, predict_deadline_s=deadline_s, max_engine_attempts=1)
     async with serving(settings) as gateway:
         await engine.set_script([Rule(action)])
         check(await gateway.predict(["a", "b"]), "/predict", "post", status)

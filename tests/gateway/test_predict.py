@@ -270,11 +270,11 @@ async def test_failing_prompt_in_a_batch_is_an_empty_answer(engine: FakeEngine) 
 
 
 async def test_deadline_gives_a_whole_list_with_what_there_is(engine: FakeEngine) -> None:
-    async with serving(settings_for(engine.url, predict_deadline_s=0.5)) as gateway:
+    async with serving(settings_for(engine.url, predict_deadline_s=3)) as gateway:
         await engine.set_script([Rule(script.Stall(), match="stall")])
         started = anyio.current_time()
         got = await gateway.predict(["a", "stall", "b"])
-        assert 0.5 <= anyio.current_time() - started < 1.5
+        assert 3 <= anyio.current_time() - started < 13
         assert got.json() == {"response": ["answer to: a", "", "answer to: b"]}
         assert await gateway.sample("evalgate_deadline_hits_total") == 1
 
@@ -282,12 +282,12 @@ async def test_deadline_gives_a_whole_list_with_what_there_is(engine: FakeEngine
 async def test_deadline_gives_unfinished_answers_as_far_as_they_came(engine: FakeEngine) -> None:
     """Cleaned up like any answer: the thinking is out, the text is trimmed."""
     thinking = "<think>so let me see</think> A warp is 32 threads"
-    async with serving(settings_for(engine.url, predict_deadline_s=0.6)) as gateway:
+    async with serving(settings_for(engine.url, predict_deadline_s=3)) as gateway:
         await engine.set_script(
             [
                 Rule(script.HalfStream(2, "stall"), match="half"),
                 Rule(script.Stall(), match="stall"),
-                Rule(script.Trickle(0.02, "chunk"), match="slow" * 200),
+                Rule(script.Trickle(0.1, "chunk"), match="slow" * 200),
                 Rule(script.Text(thinking), match="thinking"),
             ]
         )
@@ -304,15 +304,15 @@ async def test_deadline_gives_unfinished_answers_as_far_as_they_came(engine: Fak
 async def test_deadline_with_only_partial_answers_is_a_list_all_the_same(
     engine: FakeEngine,
 ) -> None:
-    async with serving(settings_for(engine.url, predict_deadline_s=0.3)) as gateway:
+    async with serving(settings_for(engine.url, predict_deadline_s=3)) as gateway:
         await engine.set_script([Rule(script.HalfStream(2, "stall"))])
         assert (await gateway.predict(["a", "b"])).json() == {"response": ["answer", "answer"]}
 
 
 async def test_deadline_without_streaming_has_whole_answers_only(engine: FakeEngine) -> None:
-    settings = settings_for(engine.url, predict_deadline_s=0.3, stream_answers=False)
+    settings = settings_for(engine.url, predict_deadline_s=3, stream_answers=False)
     async with serving(settings) as gateway:
-        await engine.set_script([Rule(script.Trickle(0.01), match="slow")])
+        await engine.set_script([Rule(script.Trickle(1), match="slow")])
         got = await gateway.predict(["a", "slow"])
     assert got.json() == {"response": ["answer to: a", ""]}
 

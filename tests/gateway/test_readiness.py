@@ -73,7 +73,7 @@ async def test_follows_the_engine_from_start_to_loss_and_back() -> None:
 
 @pytest.mark.parametrize("startup", ["503", "refused"])
 async def test_engine_that_is_slow_to_start_is_awaited(own_engine: OwnEngine, startup: Any) -> None:
-    engine = own_engine(Script(startup=startup, startup_s=0.5))
+    engine = own_engine(Script(startup=startup, startup_s=3))
     async with serving(settings_for(engine.url), is_warm=False) as gateway:
         assert await shown(gateway) == WARMING
         assert (await gateway.predict("hello")).json() == {"response": "answer to: hello"}
@@ -96,7 +96,7 @@ async def test_root_answers_from_memory_while_the_engine_hangs(engine: FakeEngin
             group.start_soon(gateway.predict, ["stall"] * 1000)
             await engine.wait_until(lambda stats: stats.running == 8)
             for _ in range(5):
-                with anyio.fail_after(1):
+                with anyio.fail_after(10):
                     assert await shown(gateway) == READY
             group.cancel_scope.cancel()
 
@@ -141,11 +141,11 @@ async def test_suspicion_that_proves_wrong_opens_the_gate_again(engine: FakeEngi
 async def test_warm_up_budget_ends_the_wave_after_a_success(engine: FakeEngine) -> None:
     rules = [Rule(script.Answer(), times=1), Rule(script.Stall())]
     await engine.set_script(rules)
-    settings = settings_for(engine.url, warmup_budget_s=0.3)
+    settings = settings_for(engine.url, warmup_budget_s=3)
     async with serving(settings, is_warm=False) as gateway:
         started = anyio.current_time()
         await gateway.wait_until_warm()
-        assert anyio.current_time() - started < 3
+        assert anyio.current_time() - started < 13
         stats = await engine.wait_until(lambda stats: stats.running == 0)
         assert (stats.peak_running, stats.cancelled) == (8, 8)
 
