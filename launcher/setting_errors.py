@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 from typing import Any
+from urllib.parse import urlsplit
 
 # Pydantic's own words are for programmers; these are for whoever set the variable.
 _RULES = {
@@ -24,6 +25,18 @@ def splittable(text: str) -> str:
     return text
 
 
+def connectable(url: str) -> str:
+    """Return `url` if it has a host and a port that can be asked, or is empty; else ValueError."""
+    try:
+        parts = urlsplit(url)
+        is_so = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        is_so = False  # its words would repeat a part of the URL, which may hold a password
+    if url and not is_so:
+        raise ValueError("must have a host, and no port or one from 1 to 65535")
+    return url
+
+
 def describe(error: Any, secrets: Collection[str]) -> str:
     """Return one line for whoever set the variable; `error` is one of pydantic's."""
     rule = _RULES.get(error["type"])
@@ -33,5 +46,6 @@ def describe(error: Any, secrets: Collection[str]) -> str:
     if not error["loc"]:
         return rule
     name = str(error["loc"][0])
-    shown = "(hidden)" if name in secrets else repr(error["input"])
+    is_secret = name in secrets or (name.endswith("_url") and "@" in str(error["input"]))
+    shown = "(hidden)" if is_secret else repr(error["input"])
     return f"{name.upper()}={shown}: {rule}"

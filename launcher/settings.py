@@ -26,7 +26,7 @@ from pydantic_settings import (
 
 from launcher.errors import CannotStart
 from launcher.model_settings import ModelSettings
-from launcher.setting_errors import describe, splittable
+from launcher.setting_errors import connectable, describe, splittable
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 EngineName = Literal["vllm", "sglang", "vllm-mindspore", "transformers", "triton", "external"]
@@ -50,7 +50,7 @@ class LauncherSettings(ModelSettings):
         "them, the generate extension.",
     )
     # `engine_url` is where the engine listens, whoever runs it.
-    remote_engine_url: str = Field(
+    remote_engine_url: Annotated[str, AfterValidator(connectable)] = Field(
         "",
         validation_alias=AliasChoices("engine_url"),
         pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",

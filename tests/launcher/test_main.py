@@ -81,6 +81,15 @@ def test_a_bad_setting_ends_with_3_and_its_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 2
 
 
+def test_an_address_that_nobody_can_ask_ends_with_3_and_its_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "engine", ENGINE="external", ENGINE_URL="http://127.0.0.1:99999")
+    assert done.returncode == 3
+    assert done.stderr == (
+        "evalgate launcher: ENGINE_URL='http://127.0.0.1:99999': "
+        "must have a host, and no port or one from 1 to 65535\n"
+    )
+
+
 def test_the_model_folder_is_the_last_line_of_the_output(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", {**model_files(), "chat_template.jinja": b"x"})
     done = run(tmp_path, "model", MODEL_DIR=str(folder))

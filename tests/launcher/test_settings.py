@@ -94,6 +94,26 @@ def test_a_bad_value_is_told_with_key_value_and_rule(
     assert message(environ) == expected
 
 
+@pytest.mark.parametrize(
+    "url", ["http://h:99999", "http://h:0", "http://h:x/v1", "http://[::1", "https://:8001"]
+)
+def test_an_address_that_nobody_can_ask_is_told_before_anybody_asks(url: str) -> None:
+    """A port out of range ended every start with a traceback, and supervisord tried for ever."""
+    expected = f"ENGINE_URL='{url}': must have a host, and no port or one from 1 to 65535"
+    assert message({"ENGINE": "external", "ENGINE_URL": url}) == expected
+
+
+@pytest.mark.parametrize("url", ["http://h", "https://h:/v1", "http://[::1]:65535/v1?a=b"])
+def test_an_address_that_can_be_asked_is_taken(url: str) -> None:
+    mine = load_settings({"ENGINE": "external", "ENGINE_URL": url})
+    assert mine.remote_engine_url == url
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    told = message({"ENGINE": "external", "ENGINE_URL": "http://me:pass@h:99999"})
+    assert told.startswith("ENGINE_URL=(hidden): must have a host")
+
+
 @pytest.mark.parametrize("name", ["WATCHDOG_STALL_S", "WATCHDOG_SILENT_S"])
 def test_a_watchdog_looks_several_times_before_it_judges(name: str) -> None:
     assert message({name: "14"}) == (
