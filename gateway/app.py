@@ -28,7 +28,6 @@ from gateway.service import Service
 from gateway.settings import Settings
 from gateway.status import Status
 from gateway.status_feed import Feed, encode
-from gateway.status_watch import watched
 
 _log = logging.getLogger("gateway")
 _lifecycle = logging.getLogger("gateway.lifecycle")
@@ -51,7 +50,7 @@ def create_app(
     """
     service = Service(settings, file_limit)
     errors = RecentErrors()
-    told = Info(settings, service.readiness, errors, watched(service))
+    told = Info(settings, service.readiness, errors, service.watch)
     predict = Predict(service)
     status = Status(lambda: told.describe(service.metrics), predict)
     traces = tracing.set_up(settings)

@@ -131,15 +131,20 @@ class Batch:
     def raise_if_nothing(self) -> None:
         """Raise what went wrong when prompts were asked and not one has an answer.
 
-        Raises the first prompt's own error, or EngineTimeout when the deadline came first.
+        Raises the gravest of the prompts' own errors: that one was refused is not why others
+        failed. EngineTimeout when the deadline came first for any.
         """
         if self.count(Outcome.FAILED) + self.count(Outcome.UNFINISHED) == 0:
             return
         if self.count(Outcome.WHOLE) + self.count(Outcome.PARTIAL):
             return
-        for index in sorted(self.errors):
-            raise self.errors[index]
+        if self.errors and not self.count(Outcome.UNFINISHED):
+            raise max((self.errors[index] for index in sorted(self.errors)), key=_gravity)
         raise EngineTimeout(
             "the deadline (PREDICT_DEADLINE_S) came before any answer "
             f"to the {len(self.tasks)} prompts"
         )
+
+
+def _gravity(error: GatewayError) -> int:
+    return error.status

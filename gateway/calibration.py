@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 
-from gateway.errors import EngineNotReady, GatewayError
+from gateway.errors import EngineBusy, EngineNotReady, GatewayError
 
 # More in a call saves less and less, and more is lost with one that fails.
 SIZES = (1, 16, 64)
@@ -31,6 +31,8 @@ async def calibrate(wave: Callable[[int], Awaitable[None]], budget_s: float) -> 
                     start = anyio.current_time()
                     await wave(size)
                     seconds[size].append(anyio.current_time() - start)
+        except EngineBusy:
+            return 1
         except EngineNotReady:
             raise
         except GatewayError:
@@ -46,6 +48,8 @@ async def is_usable(wave: Callable[[int], Awaitable[None]], size: int, budget_s:
     with anyio.move_on_after(budget_s):
         try:
             await wave(size)
+        except EngineBusy:
+            return False
         except EngineNotReady:
             raise
         except GatewayError:

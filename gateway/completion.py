@@ -6,7 +6,9 @@ that only depends on the sampling, and from conversations that differ in the pro
 
 from __future__ import annotations
 
+import itertools
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +119,8 @@ class RequestEncoder:
         # The last: a system message may hold what looks like the slot.
         self._before, _, self._after = self._encoder.encode(messages).rpartition(slot)
         self._heads: dict[tuple[Sampling, bool], bytes] = {}
+        self._calls = itertools.count()
+        self._nonce = secrets.token_hex(3)
 
     @property
     def dialect(self) -> Dialect:
@@ -124,8 +128,14 @@ class RequestEncoder:
         return self._dialect
 
     def headers(self, request_id: str) -> dict[str, str]:
-        """Return what goes with a request beside its type."""
-        return {"X-Request-Id": request_id} if self._dialect.has_request_ids else {}
+        """Return what goes with a request beside its type; no two calls have the same id.
+
+        vLLM before 0.14 takes the id for its own, and refuses a second call of that id while the
+        first is under way, or is not yet known to be over.
+        """
+        if not self._dialect.has_request_ids:
+            return {}
+        return {"X-Request-Id": f"{request_id}-{self._nonce}{next(self._calls):x}"}
 
     def speak(self, dialect: Dialect) -> None:
         """Change the dialect from the next request on."""

@@ -142,8 +142,8 @@ class Engine:
     ) -> tuple[list[Completion], Usage]:
         """Return the completions of all prompts from one call, and their usage together.
 
-        All or nothing, and never a stream. Raises what `complete` raises; EngineFailure with
-        status 404 where the engine has no such route.
+        All or nothing, and never a stream. Raises what `complete` raises; EngineFailure too where
+        the engine has no such route.
         """
         body = self._encoder.encode_group(prompts, sampling)
         with _translating():
@@ -155,12 +155,11 @@ class Engine:
 
     async def _post(self, url: str, body: bytes, request_id: str) -> aiohttp.ClientResponse:
         """Send a request; return the response once its head is there."""
-        headers = {**_JSON, **self._encoder.headers(request_id)}
         assert self._session is not None and self._fresh is not None, "use it as a context manager"
         connection = _Connection()
         try:
             return await self._session.post(
-                url, data=body, headers=headers, trace_request_ctx=connection
+                url, data=body, headers=self._head(request_id), trace_request_ctx=connection
             )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
             if isinstance(exc, aiohttp.ClientConnectorError) or not connection.is_reused:
@@ -168,12 +167,15 @@ class Engine:
             # Most likely it was idle, and the engine closed it as the request went out: the
             # request was never read. Once more, on a connection of its own.
             try:
-                return await self._fresh.post(url, data=body, headers=headers)
+                return await self._fresh.post(url, data=body, headers=self._head(request_id))
             except aiohttp.ClientConnectorError:
                 raise exc from None  # nobody is there any more: it went down with the request
 
+    def _head(self, request_id: str) -> dict[str, str]:
+        return {**_JSON, **self._encoder.headers(request_id)}
+
     async def health(self) -> Health:
-        """Look at the engine's health route once; raises nothing."""
+        """Look at the engine's health route once; raises nothing of what an engine can do."""
         try:
             for path in self._health_paths:
                 status = await self._status(path)
@@ -208,11 +210,6 @@ class Engine:
         count = document.get("count") if isinstance(document, dict) else None
         return count if isinstance(count, int) else 0
 
-    async def version(self) -> str:
-        """Return the engine's version, "" when it has no such route."""
-        document = await self._json("GET", "/version")
-        return str(document.get("version", "")) if isinstance(document, dict) else ""
-
     async def _json(self, method: str, path: str, body: bytes | None = None) -> Any:
         """Ask a route that not every engine has; None for anything but JSON with status 200."""
         assert self._session is not None, "use it as a context manager"
@@ -240,7 +237,8 @@ def _translating() -> Iterator[None]:
         raise EngineFailure(f"the engine does not speak HTTP: {_told(exc)}") from exc
     except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as exc:
         raise EngineNotReady(f"the engine cannot be reached: {_told(exc)}") from exc
-    except aiohttp.ClientError as exc:
+    # aiohttp's "Connection closed.", after what came next was no part of the answer's framing.
+    except (aiohttp.ClientError, RuntimeError) as exc:
         raise EngineLost(f"the engine broke the connection off: {_told(exc)}") from exc
 
 

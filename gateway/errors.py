@@ -8,6 +8,7 @@ GatewayError          500
 ├── Overloaded        429
 ├── EngineFailure     502
 ├── EngineNotReady    503   it did not take the prompt
+│   ├── EngineBusy    503   it said so: there is somebody
 │   └── EngineLost    503   it went down with the prompt, which may be why
 └── EngineTimeout     504
 """
@@ -80,6 +81,10 @@ class EngineNotReady(GatewayError):
     """The engine does not take prompts: not up yet, restarting, dead or overrun."""
 
     status = 503
+
+
+class EngineBusy(EngineNotReady):
+    """The engine, or a router before it, answered that it takes no prompt at the moment."""
 
 
 class EngineLost(EngineNotReady):

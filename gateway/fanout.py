@@ -6,6 +6,7 @@ when the engine can be asked.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,11 +16,13 @@ import anyio
 
 from gateway.answering import Task
 from gateway.batch import NUM_LANES, Batch, Outcome
-from gateway.errors import EngineLost, EngineNotReady, GatewayError
+from gateway.errors import EngineFailure, EngineLost, EngineNotReady, GatewayError
 from gateway.metrics import Metrics
 from gateway.permits import Permits
 from gateway.retries import GroupRefused, Retries
 from gateway.streaming import Draft
+
+_log = logging.getLogger("gateway")
 
 # Of the time left to the deadline, what a call of several prompts may take: its answers come whole
 # or not at all, and the rest is for asking one by one, which gives as much text as there is.
@@ -119,34 +122,55 @@ class Fanout:
     async def _run_lane(
         self, batch: Batch, lane: deque[int], width: int, on_done: Callable[[], None]
     ) -> None:
+        num_workers = num_waiting = 0
         async with anyio.create_task_group() as workers:
 
+            def begin() -> None:
+                nonlocal num_workers, num_waiting
+                num_workers += 1
+                num_waiting += 1
+                workers.start_soon(work)
+
+            def relay() -> None:
+                """Have the next one wait for permits, once this one has what it asks for."""
+                nonlocal num_waiting
+                num_waiting -= 1
+                if lane and not num_waiting and num_workers < width:
+                    begin()
+
             async def work() -> None:
-                while lane and (call := await self._ask_next(batch, lane)):
+                nonlocal num_workers, num_waiting
+                while call := await self._ask_next(batch, lane, relay):
                     num_again = await self._settle(batch, *call, on_done)
                     # Prompts that shared a call had one worker; asked alone, each needs its own.
                     for _ in range(num_again - 1):
-                        workers.start_soon(work)
+                        begin()
+                    num_waiting += 1
+                num_workers -= 1
 
-            for _ in range(min(width, len(lane))):
-                workers.start_soon(work)
+            # No more than find permits: who waits for some is in the way of other batches.
+            num_calls = self._permits.num_free // self._call_size(batch, lane)
+            for _ in range(min(width, len(lane), max(num_calls, 1))):
+                begin()
 
     async def _ask_next(
-        self, batch: Batch, lane: deque[int]
+        self, batch: Batch, lane: deque[int], relay: Callable[[], None]
     ) -> tuple[list[int], list[GatewayError | None]] | None:
         """Ask for what is next in a lane; return the prompts and what went wrong with each.
 
-        None when others have taken the rest meanwhile.
+        None when others have taken the rest meanwhile; `relay` is called before it asks, or not.
         """
+        if not lane:
+            relay()
+            return None
         async with self._permits.turn:
             size = self._call_size(batch, lane)
             await self._permits.collect(size)
         try:
             await self._gate.wait_until_ready()
-            if not lane:
-                return None
-            indices = batch.take(lane, size)
-            return indices, await self._ask(batch, indices)
+            indices = batch.take(lane, size) if lane else []
+            relay()
+            return (indices, await self._ask(batch, indices)) if indices else None
         finally:
             self._permits.give(size)
 
@@ -178,6 +202,8 @@ class Fanout:
             batch.finish(index, await self._answers.answer(task, batch.draft(index)))
         except GatewayError as exc:
             return self._noted(exc)
+        except Exception:
+            return _defect()
         return None
 
     async def _ask_together(self, batch: Batch, indices: list[int]) -> list[GatewayError | None]:
@@ -195,6 +221,9 @@ class Fanout:
             except GatewayError as exc:
                 batch.alone.update(indices)
                 return [GroupRefused(str(exc))] * len(indices)
+            except Exception:
+                batch.alone.update(indices)
+                return [GroupRefused(str(_defect()))] * len(indices)
             finally:
                 self._group_scopes.discard(scope)
         batch.may_group = False
@@ -202,7 +231,7 @@ class Fanout:
 
     def _keep(self, batch: Batch, index: int, answer: str | None) -> GatewayError | None:
         if answer is None:
-            return EngineLost("the engine broke its answer off")
+            return self._noted(EngineLost("the engine broke its answer off"))
         batch.finish(index, answer)
         return None
 
@@ -243,6 +272,12 @@ class Fanout:
         batch.fail(index, error)
         self._metrics.errors.labels(error.type).inc()
         return False
+
+
+def _defect() -> EngineFailure:
+    """Tell of an exception that nobody foresaw: it costs one prompt, not all that run with it."""
+    _log.exception("a prompt met a defect of the gateway")
+    return EngineFailure("a defect of the gateway, see its log")
 
 
 def _group_deadline(deadline: float) -> float:

@@ -28,7 +28,7 @@ _ERRORS = {
     "429": "more prompts are waiting than the gateway accepts",
     "500": "a defect of the gateway; its log holds the traceback",
     "502": "the engine answered with something that is not a completion",
-    "503": "the engine was lost and did not come back before the deadline",
+    "503": "the engine was lost under every prompt, each time that it was asked",
     "504": "the deadline came before any answer",
 }
 _NO_ROUTE = ("404",)
@@ -140,7 +140,7 @@ def _error(status: str) -> dict[str, Any]:
     answer = _answer(_ERRORS[status], _ref("Error"))
     if status == "405":
         answer["headers"]["Allow"] = _ref("Allow", "headers")
-    if status in ("429", "503"):
+    if status == "429":
         answer["headers"]["Retry-After"] = _ref("RetryAfter", "headers")
     return answer
 

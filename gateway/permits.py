@@ -14,6 +14,8 @@ class Permits:
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self.num_free = count
+        """How many nobody has; whoever collects may already wait for them."""
         self._semaphore = asyncio.Semaphore(count)
         self.turn = asyncio.Lock()
         """Held by whoever collects."""
@@ -27,12 +29,14 @@ class Permits:
         try:
             while taken < min(count, self.count):
                 await self._semaphore.acquire()
+                self.num_free -= 1
                 taken += 1
         except BaseException:
             self.give(taken)
             raise
 
     def give(self, count: int) -> None:
-        """Give permits back."""
-        for _ in range(count):
+        """Give permits back, those that `collect` was asked for."""
+        for _ in range(min(count, self.count)):
+            self.num_free += 1
             self._semaphore.release()

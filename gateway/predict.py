@@ -17,6 +17,7 @@ from gateway import contract
 from gateway.answering import Task
 from gateway.batch import Batch
 from gateway.bodies import Body
+from gateway.disconnect import cancel_when_gone
 from gateway.errors import RequestTimeout
 from gateway.service import Service
 
@@ -84,7 +85,7 @@ class Predict:
         """Run the batch while the client is there; None when it left, its calls then cancelled."""
         batch: Batch | None = None
         async with anyio.create_task_group() as watch:
-            watch.start_soon(_cancel_when_gone, request, watch.cancel_scope)
+            watch.start_soon(cancel_when_gone, request.receive, watch.cancel_scope)
             batch = await self._service.fanout.run(tasks, deadline, on_done)
             watch.cancel_scope.cancel()
         return batch
@@ -115,9 +116,3 @@ def _summary(batch: Batch) -> tuple[int, str]:
     if batch.is_cut:
         return logging.WARNING, "predict: the deadline came first"
     return logging.INFO, "predict"
-
-
-async def _cancel_when_gone(request: Request, scope: anyio.CancelScope) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

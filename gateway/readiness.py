@@ -58,9 +58,10 @@ class Readiness:
         await self._gate.wait()
 
     def suspect(self) -> None:
-        """Close the gate until the next look, which is made at once.
+        """Close the gate until a look finds the engine up; the next is made at once.
 
-        The phase stays: one reset connection is not yet a lost engine.
+        The phase stays: one reset connection is not yet a lost engine. A look that gets no answer
+        in time leaves the gate as it is: prompts are not spent on an engine in that state.
         """
         if self.phase is Phase.READY:
             self._gate.clear()
@@ -69,7 +70,11 @@ class Readiness:
     async def run(self) -> None:
         """Look at the engine until cancelled."""
         while True:
-            await self._step()
+            try:
+                await self._step()
+            except Exception:  # whoever does not look any more would tell the last phase for ever
+                _log.exception("the look at the engine failed")
+                self._found_down("the look at the engine failed: see the gateway's log")
             with anyio.move_on_after(self._interval_s):
                 await self._wake.wait()
             self._wake.clear()

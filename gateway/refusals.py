@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from gateway.completion import context_excess
 from gateway.errors import (
+    EngineBusy,
     EngineFailure,
     EngineLost,
-    EngineNotReady,
     GatewayError,
     InvalidRequest,
     PromptTooLong,
@@ -33,7 +33,7 @@ def translate(status: int, message: str) -> GatewayError:
     if any(sign in message for sign in _DEAD_ENGINE):
         return EngineLost(told)
     if status in _BUSY_STATUSES:
-        return EngineNotReady(told)
+        return EngineBusy(told)
     if status in (400, 413, 422):
         return InvalidRequest(f"the engine refused the prompt: {message}")
     # A wrong key or model name does not pass.

@@ -14,7 +14,6 @@ from gateway.calibration import calibrate, is_usable
 from gateway.completion import Completion
 from gateway.engine import Engine
 from gateway.engine_kind import encoder_for, health_paths, running_engine
-from gateway.fanout import Fanout
 from gateway.files import WANTED_FILES, affordable_connections
 from gateway.metrics import Metrics
 from gateway.policy import load_policy
@@ -22,6 +21,7 @@ from gateway.readiness import Readiness
 from gateway.sampling import Sampling
 from gateway.settings import Settings
 from gateway.speaking import Speaking
+from gateway.status_watch import Watch, WatchedFanout
 from gateway.warmup import grouped_wave, load_prompts, warm_up
 
 _log = logging.getLogger("gateway.lifecycle")
@@ -64,10 +64,12 @@ class Service:
             interval_s=settings.health_interval_s,
             strikes=settings.health_strikes,
         )
-        self.fanout = Fanout(
+        self.watch = Watch(self.metrics)
+        self.fanout = WatchedFanout(
             self.answerer,
             self.readiness,
             self.metrics,
+            self.watch,
             concurrency=self.concurrency,
             max_attempts=settings.max_engine_attempts,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from annotated_types import Interval
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -253,6 +254,25 @@ class Settings(BaseSettings):
                 raise ValueError(f'what starts with "[" must be a JSON list: {exc}') from exc
         return tuple(part for part in value.split("|") if part)
 
+    @field_validator("engine_api_key", mode="before")
+    @classmethod
+    def _check_header(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError("must be one line without control characters: it goes into a header")
+        return value
+
+    @field_validator("engine_url")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            is_address = parts.hostname is not None and parts.port != 0
+        except ValueError:
+            is_address = False  # its words would repeat a part of the URL, and maybe of a password
+        if value and not is_address:
+            raise ValueError("must have a host, and no port or one from 1 to 65535")
+        return value
+
     @field_validator("system_prompt", "engine_api_key", mode="before")
     @classmethod
     def _check_utf8(cls, value: Any) -> Any:
@@ -266,6 +286,8 @@ class Settings(BaseSettings):
     def _check_engine(self) -> Settings:
         if self.engine == "external" and not self.engine_url:
             raise ValueError("ENGINE=external needs ENGINE_URL, the base URL of that engine")
+        if self.engine_api_key is not None and "@" in urlsplit(self.engine_url).netloc:
+            raise ValueError("ENGINE_API_KEY and a password in ENGINE_URL exclude one another")
         if self.engine_api == "generate" and self.engine not in ("triton", "external"):
             raise ValueError("ENGINE_API=generate is for ENGINE=triton and ENGINE=external only")
         if self.ft_cb_batch_size > self.batch_concurrency:
@@ -326,4 +348,5 @@ def _rule_line(error: Any) -> str:
     name, *place = error["loc"]
     key = name.upper() + "".join(f"[{index}]" for index in place)
     is_secret = "Secret" in str(Settings.model_fields[name].annotation)
+    is_secret = is_secret or (key.endswith("_URL") and "@" in str(error["input"]))
     return f"{key}={'***' if is_secret else repr(error['input'])}: {rule}"

@@ -15,6 +15,8 @@ import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.disconnect import cancel_when_gone
+
 INTERVAL_S = 1.0
 # Pages that nobody closed must not add up; those beyond ask for /info now and then.
 MAX_LISTENERS = 16
@@ -107,7 +109,7 @@ class EventStream(Response):
         self._feed.num_listeners += 1
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
+                tasks.start_soon(cancel_when_gone, receive, tasks.cancel_scope)
                 await self._send_events(send)
                 tasks.cancel_scope.cancel()
         finally:
@@ -120,9 +122,3 @@ class EventStream(Response):
             version, event = self._feed.event(version)
             await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-
-
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

@@ -15,9 +15,8 @@ import anyio
 
 from gateway.answering import Task
 from gateway.batch import Batch, Outcome
-from gateway.fanout import Answers, Fanout
+from gateway.fanout import Answers, Fanout, Gate
 from gateway.metrics import Metrics
-from gateway.service import Service
 from gateway.status_flights import Flight, Flights
 from gateway.status_history import History
 from gateway.status_trial import TRIAL, TrialDraft
@@ -51,12 +50,14 @@ class Watch:
 
     def note_partial(self, flight: Flight, batch: Batch) -> None:
         """Count what the deadline or the engine's end left of answers."""
-        for answer, outcome in zip(batch.answers, batch.outcomes, strict=True):
-            if outcome is Outcome.PARTIAL:
-                flight.characters += len(answer)
-                self._metrics.count_characters(len(answer))
-                elapsed_s = time.time() - flight.began_at
-                self.history.add(self.history.clock() - elapsed_s, len(answer), 0)
+        ends = zip(batch.answers, batch.outcomes, strict=True)
+        left = sum(len(answer) for answer, outcome in ends if outcome is Outcome.PARTIAL)
+        if left:
+            flight.characters += left
+            self._metrics.count_characters(left)
+            # Once for all: the client waits, and each would walk through all seconds of the batch.
+            elapsed_s = time.time() - flight.began_at
+            self.history.add(self.history.clock() - elapsed_s, left, 0)
 
     def batches(self) -> dict[str, Any]:
         """Return the batches for `/info`."""
@@ -132,7 +133,24 @@ class WatchedAnswers:
 class WatchedFanout(Fanout):
     """Runs batches as any fan-out, and takes note."""
 
-    watch: Watch
+    def __init__(
+        self,
+        answers: Answers,
+        gate: Gate,
+        metrics: Metrics,
+        watch: Watch,
+        *,
+        concurrency: int,
+        max_attempts: int,
+    ) -> None:
+        super().__init__(
+            WatchedAnswers(answers, watch),
+            gate,
+            metrics,
+            concurrency=concurrency,
+            max_attempts=max_attempts,
+        )
+        self.watch = watch
 
     async def run(
         self,
@@ -162,18 +180,3 @@ class WatchedFanout(Fanout):
         """Bring the deadline of all batches forward."""
         super().hasten(deadline)
         self.watch.flights.hasten(deadline)
-
-
-def watched(service: Service) -> Watch:
-    """Give a service a fan-out that can be looked at; before its first batch."""
-    watch = Watch(service.metrics)
-    fanout = WatchedFanout(
-        WatchedAnswers(service.answerer, watch),
-        service.readiness,
-        service.metrics,
-        concurrency=service.concurrency,
-        max_attempts=service.settings.max_engine_attempts,
-    )
-    fanout.watch = watch
-    service.fanout = fanout
-    return watch

@@ -16,12 +16,16 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
 class Draft:
-    """What was written of one prompt's answer; the attempt that came furthest counts."""
+    """What was written of one prompt's answer; the attempt that came furthest counts.
 
-    __slots__ = ("_content", "_earlier", "_reasoning")
+    The beginning of an answer is further than any length of thinking.
+    """
+
+    __slots__ = ("_content", "_earlier", "_has_earlier_content", "_reasoning")
 
     def __init__(self) -> None:
         self._earlier = ""
+        self._has_earlier_content = False
         self._content: list[str] = []
         self._reasoning: list[str] = []
 
@@ -29,11 +33,13 @@ class Draft:
     def text(self) -> str:
         """The text so far."""
         current = self._current()
-        return current if len(current) >= len(self._earlier) else self._earlier
+        earlier = (self._has_earlier_content, len(self._earlier))
+        return current if (bool(self._content), len(current)) >= earlier else self._earlier
 
     def begin(self) -> None:
         """Start a new attempt; what an earlier one wrote is kept beside it."""
         self._earlier = self.text
+        self._has_earlier_content = self._has_earlier_content or bool(self._content)
         self._content, self._reasoning = [], []
 
     def add(self, content: str | None, reasoning: str | None) -> None:

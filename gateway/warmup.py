@@ -12,7 +12,13 @@ from typing import Any
 import anyio
 
 from gateway.engine import Engine
-from gateway.errors import EngineNotReady, EngineTimeout, GatewayError
+from gateway.errors import (
+    EngineBusy,
+    EngineNotReady,
+    EngineTimeout,
+    GatewayError,
+    PromptTooLong,
+)
 from gateway.sampling import Sampling
 
 _log = logging.getLogger("gateway.lifecycle")
@@ -52,7 +58,7 @@ async def warm_up(
     late = EngineTimeout(f"no completion within WARMUP_BUDGET_S ({budget_s:g} s)")
     if not is_wave_first:
         with anyio.CancelScope(deadline=deadline) as scope:
-            await complete(prompts[0])
+            await _ask_first(complete, prompts[0])
         if scope.cancelled_caught:
             raise late
     wave = _Wave(complete)
@@ -71,7 +77,8 @@ async def grouped_wave(
 ) -> None:
     """Ask for `width` completions at once, `size` to a call.
 
-    Raises EngineNotReady when the engine is lost, else what any of the calls raised.
+    Raises EngineLost or EngineNotReady when the engine is lost, else what any of the calls raised.
+    A prompt that does not fit says nothing of calls: it is none of these errors.
     """
     errors: list[GatewayError] = []
 
@@ -81,6 +88,8 @@ async def grouped_wave(
                 await engine.complete(part[0], sampling, "warm-up")
             else:
                 await engine.complete_group(part, sampling, "warm-up")
+        except PromptTooLong:
+            pass
         except GatewayError as exc:
             errors.append(exc)
 
@@ -88,8 +97,21 @@ async def grouped_wave(
     async with anyio.create_task_group() as group:
         for start in range(0, width, size):
             group.start_soon(ask, waiting[start : start + size])
-    for error in sorted(errors, key=lambda error: not isinstance(error, EngineNotReady)):
+    for error in sorted(errors, key=lambda error: not _is_lost(error)):
         raise error
+
+
+async def _ask_first(complete: Callable[[str], Awaitable[object]], prompt: str) -> None:
+    try:
+        await complete(prompt)
+    except PromptTooLong as exc:
+        _log.warning("the first warm-up prompt does not fit, a built-in one serves: %s", exc)
+        await complete(BUILT_IN_PROMPTS[0])
+
+
+def _is_lost(error: GatewayError) -> bool:
+    """Whether nobody answered: an engine that answers that it is busy is there."""
+    return isinstance(error, EngineNotReady) and not isinstance(error, EngineBusy)
 
 
 class _Wave:
@@ -97,7 +119,7 @@ class _Wave:
 
     def __init__(self, complete: Callable[[str], Awaitable[object]]) -> None:
         self._complete = complete
-        self._lost: EngineNotReady | None = None
+        self._lost: GatewayError | None = None
         self.succeeded = 0
         self.error: GatewayError | None = None
 
@@ -105,9 +127,11 @@ class _Wave:
         try:
             await self._complete(prompt)
             self.succeeded += 1
-        except EngineNotReady as exc:
-            self._lost = exc
         except GatewayError as exc:
+            if _is_lost(exc):
+                self._lost = exc
+                return
+            # Of a wave that is too wide for it an engine answers as much as it can.
             self.error = exc
             _log.warning("a warm-up prompt failed: %s", exc)
 

@@ -45,6 +45,7 @@ class Engine:
         self._started_at = time.monotonic()
         self._gate = asyncio.Event()
         self._ids: set[str] = set()
+        self._ids_under_way: set[str] = set()
         self.use(script)
         self._controls: dict[tuple[str, str], Route] = {
             ("GET", "/_fake/stats"): self._show_stats,
@@ -148,7 +149,16 @@ class Engine:
             connection.respond(refusal.status, refusal.body, refusal.content_type)
             return None
         self.stats.begin(answers.last_user_message(body), body, request.headers)
-        return self._answer(Exchange(body, connection, *self._surroundings()))
+        work = self._answer(Exchange(body, connection, *self._surroundings()))
+        own = request.headers.get("x-request-id")
+        return self._under_id(own, work) if work is not None and own is not None else work
+
+    async def _under_id(self, own: str, work: Coroutine[Any, Any, None]) -> None:
+        self._ids_under_way.add(own)
+        try:
+            await work
+        finally:
+            self._ids_under_way.discard(own)
 
     def _generate(self, request: Request, connection: Connection) -> Work:
         body = _json_object(request.body)
@@ -185,8 +195,11 @@ class Engine:
         return self._too_long(body)
 
     def _confused(self, request: Request) -> Refusal | None:
-        """Two calls with one id were one to 5.23, whose batching died of it."""
+        """Refuse an id that another call has, as far as the kind of engine minds."""
         own = request.headers.get("x-request-id")
+        if own in self._ids_under_way and self.kind is KINDS["vllm"]:  # before its 0.14
+            return self.kind.refuse(400, f"Request id chatcmpl-{own} already running.")
+        # Two calls with one id were one to 5.23, whose batching died of it.
         if self.kind is not KINDS["transformers"] or own is None:
             return None
         if own in self._ids:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from gateway.calibration import NUM_ROUNDS, SIZES, calibrate, fastest, is_usable
-from gateway.errors import EngineFailure, EngineLost, EngineNotReady
+from gateway.errors import EngineBusy, EngineFailure, EngineLost, EngineNotReady
 
 pytestmark = pytest.mark.anyio
 
@@ -82,3 +82,11 @@ async def test_an_engine_that_is_lost_meanwhile_is_told() -> None:
 )
 def test_fastest(seconds: dict[int, list[float]], size: int) -> None:
     assert fastest(seconds) == size
+
+
+async def test_an_engine_that_is_too_busy_for_the_waves_gets_single_calls() -> None:
+    async def wave(size: int) -> None:
+        raise EngineBusy("the engine answered 429")
+
+    assert await calibrate(wave, 5) == 1
+    assert not await is_usable(wave, 16, 5)

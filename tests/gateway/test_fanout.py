@@ -10,7 +10,13 @@ import pytest
 
 from gateway.answering import Task
 from gateway.batch import Batch, Outcome
-from gateway.errors import EngineFailure, EngineLost, EngineTimeout, InvalidRequest
+from gateway.errors import (
+    EngineFailure,
+    EngineLost,
+    EngineTimeout,
+    GatewayError,
+    InvalidRequest,
+)
 from gateway.fanout import Fanout
 from gateway.metrics import Metrics
 from gateway.service import Service
@@ -519,15 +525,62 @@ async def test_closed_gate_keeps_every_prompt_back_until_the_deadline() -> None:
     assert batch.outcomes == [Outcome.UNFINISHED, Outcome.BLANK, Outcome.UNFINISHED]
 
 
-async def test_defect_in_an_answer_ends_the_batch_loudly() -> None:
+async def test_defect_in_an_answer_costs_one_prompt_and_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def answer(task: Task) -> str:
-        raise ZeroDivisionError(task.prompt)
+        if task.prompt == "bad":
+            raise ZeroDivisionError(task.prompt)
+        return task.prompt.upper()
 
     door = Door()
     door.is_open.set()
-    with pytest.raises(BaseException) as raised:
-        await fanout_of(answer, door).run(tasks_of(["a"]), anyio.current_time() + 5)
-    assert "ZeroDivisionError" in repr(raised.value)
+    batch = await fanout_of(answer, door).run(tasks_of(["a", "bad", "b"]), anyio.current_time() + 9)
+    assert batch.answers == ["A", "", "B"]
+    assert str(batch.errors[1]) == "a defect of the gateway, see its log"
+    assert "ZeroDivisionError: bad" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("errors", "raised"),
+    [
+        ({0: InvalidRequest("no"), 1: InvalidRequest("nor this")}, InvalidRequest),
+        ({0: InvalidRequest("no"), 1: EngineFailure("garbage")}, EngineFailure),
+        ({0: InvalidRequest("no")}, EngineTimeout),
+    ],
+    ids=["all refused", "one refused", "the others not asked in time"],
+)
+def test_a_batch_without_an_answer_tells_the_gravest_cause(
+    errors: dict[int, GatewayError], raised: type[GatewayError]
+) -> None:
+    """A client that is told 400 does not send its batch again."""
+    batch = Batch.of(tasks_of(["a", "b"]))
+    for index, error in errors.items():
+        batch.fail(index, error)
+    with pytest.raises(raised):
+        batch.raise_if_nothing()
+
+
+async def test_a_batch_that_waits_lets_another_in(engine: FakeEngine) -> None:
+    """One prompt does not wait for thousands that came before it and share calls."""
+    order: list[str] = []
+    async with running_service(
+        settings_for(engine.url, batch_concurrency=8, prompts_per_call=4)
+    ) as service:
+        await engine.set_script(Script(has_groups=True, rules=[Rule(script.Delay(0.05))]))
+
+        async def collect(name: str, prompts: list[str]) -> None:
+            await service.fanout.run(tasks_of(prompts), anyio.current_time() + 60)
+            order.append(name)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect, "many", [f"question {index}" for index in range(400)])
+            await engine.wait_until(lambda stats: stats.requests > 8)
+            group.start_soon(collect, "one", ["single"])
+            await engine.wait_until(lambda stats: "single" in stats.by_prompt)
+            seen = (await engine.stats()).requests
+    assert order == ["one", "many"]
+    assert seen < 200
 
 
 async def test_workers_of_one_batch_share_its_last_prompts() -> None:

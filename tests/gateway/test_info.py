@@ -12,7 +12,6 @@ from gateway.last_start import NAME, LastStart
 from gateway.redaction import Redaction
 from gateway.service import Service
 from gateway.settings import Settings, load_settings
-from gateway.status_watch import watched
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 async def described(settings: Settings) -> dict[str, Any]:
     service = Service(settings)
-    info = Info(settings, service.readiness, RecentErrors(), watched(service))
+    info = Info(settings, service.readiness, RecentErrors(), service.watch)
     decoded: dict[str, Any] = json.loads(json.dumps(info.describe(service.metrics)))
     return decoded
 
@@ -66,10 +65,13 @@ def test_every_setting_is_shown_with_its_origin(monkeypatch: pytest.MonkeyPatch)
 async def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """The password in an engine's URL was shown."""
     monkeypatch.setenv("ENGINE_API_KEY", "sk-secret")
-    monkeypatch.setenv("ENGINE_URL", "https://user:sk-secret@engine:8001/x@y")
     told = await described(load_settings())
     assert "sk-secret" not in json.dumps(told)
     assert told["settings"]["ENGINE_API_KEY"]["value"] == "***"
+    monkeypatch.delenv("ENGINE_API_KEY")
+    monkeypatch.setenv("ENGINE_URL", "https://user:sk-secret@engine:8001/x@y")
+    told = await described(load_settings())
+    assert "sk-secret" not in json.dumps(told)
     assert told["settings"]["ENGINE_URL"]["value"] == "https://***@engine:8001/x@y"
     assert told["engine_url"] == "https://***@engine:8001/x@y"
 

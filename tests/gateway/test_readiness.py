@@ -206,7 +206,7 @@ async def test_warm_up_sends_the_system_prompt_and_own_questions(
     assert stats.by_prompt == {"own one": 5, "own two": 4}
     assert stats.last_body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert stats.last_body["max_tokens"] == 3
-    assert stats.last_headers["x-request-id"] == "warm-up"
+    assert stats.last_headers["x-request-id"].startswith("warm-up-")
 
 
 class Looks:
@@ -295,3 +295,16 @@ async def test_suspicion_before_warmth_changes_nothing() -> None:
     readiness = Readiness(Looks([]), succeed, Metrics(), interval_s=1, strikes=1)
     readiness.suspect()
     assert readiness.phase is Phase.STARTING
+
+
+async def test_a_look_that_breaks_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    """With nobody looking any more, the last phase was told for ever."""
+
+    async def break_once() -> None:
+        if not caplog.messages:
+            raise ZeroDivisionError("a defect")
+
+    with caplog.at_level("ERROR"):
+        readiness, _ = await phases_after([UP, UP], break_once)
+    assert readiness.phase is Phase.READY
+    assert "ZeroDivisionError: a defect" in caplog.text

@@ -148,6 +148,8 @@ def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bad_secret_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     told = refusal(monkeypatch, ENGINE_API_KEY="sk-secret\udcff")
     assert told == "ENGINE_API_KEY=***: must be text in UTF-8"
+    told = refusal(monkeypatch, ENGINE_API_KEY="sk-from-a-file\n")
+    assert told.startswith("ENGINE_API_KEY=***: must be one line without control characters")
 
 
 @pytest.mark.parametrize(
@@ -221,3 +223,20 @@ def test_an_unreadable_system_prompt_file_stops_the_start(
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_key_and_a_password_for_the_same_header_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ENGINE_API_KEY", "one")
+    monkeypatch.setenv("ENGINE_URL", "http://user:other@engine:8001")
+    with pytest.raises(SettingsError, match="exclude one another"):
+        load_settings()
+
+
+def test_a_password_in_a_url_that_is_refused_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_URL", "http://user:hunter2 x@engine:8001")
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert str(refusal.value).startswith("ENGINE_URL=***: ")
+    assert "hunter2" not in str(refusal.value)

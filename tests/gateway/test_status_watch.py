@@ -9,7 +9,7 @@ import pytest
 
 from gateway.fanout import Answers
 from gateway.service import Service
-from gateway.status_watch import WatchedAnswers, watched
+from gateway.status_watch import WatchedAnswers
 from tests.fakes import script
 from tests.fakes.running import FakeEngine
 from tests.fakes.script import Rule, Script
@@ -150,7 +150,7 @@ async def test_latencies_are_told_between_bounds(engine: FakeEngine) -> None:
 async def test_a_shutdown_brings_the_deadline_that_is_told_forward(engine: FakeEngine) -> None:
     await engine.set_script([Rule(script.Stall(), match="stalled")])
     service = Service(settings_for(engine.url))
-    watch = watched(service)
+    watch = service.watch
     async with service, anyio.create_task_group() as tasks:
         tasks.start_soon(service.readiness.run)
         await service.readiness.wait_until_ready()
@@ -167,6 +167,6 @@ async def test_a_shutdown_brings_the_deadline_that_is_told_forward(engine: FakeE
 
 async def test_prompts_per_call_are_those_of_whom_it_watches(engine: FakeEngine) -> None:
     service = Service(settings_for(engine.url))
-    watched_answers: Answers = WatchedAnswers(service.answerer, watched(service))
+    watched_answers: Answers = WatchedAnswers(service.answerer, service.watch)
     watched_answers.prompts_per_call = 16
     assert service.answerer.prompts_per_call == watched_answers.prompts_per_call == 16

@@ -151,3 +151,15 @@ def test_a_whole_attempt_counts_though_an_earlier_one_was_longer() -> None:
     completion = second.completion()
     assert completion is not None
     assert completion.text == "short"
+
+
+def test_the_beginning_of_an_answer_is_further_than_any_thinking() -> None:
+    draft = Draft()
+    draft.begin()
+    draft.add(None, "long thoughts " * 100)
+    draft.begin()
+    draft.add("An answer", None)
+    assert draft.text == "An answer"
+    draft.begin()
+    draft.add(None, "thoughts again, of some length")
+    assert draft.text == "An answer"

@@ -6,7 +6,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from gateway.errors import EngineFailure, EngineNotReady, EngineTimeout
+from gateway.errors import (
+    EngineBusy,
+    EngineFailure,
+    EngineNotReady,
+    EngineTimeout,
+    PromptTooLong,
+)
 from gateway.warmup import BUILT_IN_PROMPTS, load_prompts, warm_up
 
 PATIENCE_S = 30.0
@@ -179,3 +185,20 @@ async def test_a_wave_without_a_single_answer_is_no_warmth() -> None:
 
     with pytest.raises(EngineTimeout):
         await warm_up(never, ("a",), width=2, budget_s=0.05, is_wave_first=True)
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_takes_fewer_at_once_than_the_wave_has_is_warm() -> None:
+    """A router that bounds its queue never took the whole wave, and the gateway never got warm."""
+    engine = Engine(errors={3: EngineBusy("the engine answered 429: slow down")})
+    assert await warm_up(engine.complete, ("a",), width=8, budget_s=PATIENCE_S) == 8
+
+
+@pytest.mark.anyio
+async def test_a_first_prompt_that_does_not_fit_is_replaced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = Engine(errors={0: PromptTooLong("too long")})
+    assert await warm_up(engine.complete, ("huge",), width=2, budget_s=PATIENCE_S) == 3
+    assert engine.prompts[:2] == ["huge", BUILT_IN_PROMPTS[0]]
+    assert "does not fit" in caplog.text
