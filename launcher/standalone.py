@@ -19,7 +19,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import Process
 
-from launcher import process_group
+from launcher import console, process_group
 from launcher.atomic_file import replace_file
 from launcher.errors import CannotStart
 
@@ -55,16 +55,17 @@ async def engine_side(
     control = repository / "run" / "supervisor.sock"
     if _answers(control):
         raise CannotStart(f"another supervisord runs in this folder: it listens on {control}")
-    process = await _start(repository, environ)
-    try:
-        await _wait_until_up(process, control, up_timeout_s)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_tell_end, process)
-            yield
-            tasks.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await _stop(process, stop_timeout_s)
+    async with console.openable(sys.stderr.fileno()) as output:
+        process = await _start(repository, environ, output)
+        try:
+            await _wait_until_up(process, control, up_timeout_s)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_tell_end, process)
+                yield
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _stop(process, stop_timeout_s)
 
 
 def engine_only(conf: str, folder: Path) -> str:
@@ -77,7 +78,7 @@ def engine_only(conf: str, folder: Path) -> str:
     return text.getvalue().replace("%(here)s", str(folder).replace("%", "%%"))
 
 
-async def _start(repository: Path, environ: Mapping[str, str]) -> Process:
+async def _start(repository: Path, environ: Mapping[str, str], output: int) -> Process:
     run = repository / "run"
     own = run / "supervisord-engine.conf"
     try:
@@ -92,7 +93,7 @@ async def _start(repository: Path, environ: Mapping[str, str]) -> Process:
     # This interpreter has what the launcher needs: it has what the gateway needs.
     env = {"EVALGATE_PYTHON": sys.executable, **environ}
     # A session of its own: Ctrl-C is for the server, which stops the engine after its batches.
-    return await process_group.start([*argv, *user], env, sys.stderr.fileno())
+    return await process_group.start([*argv, *user], env, output)
 
 
 async def _wait_until_up(process: Process, control: Path, timeout_s: float) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +60,86 @@ def test_serve_refuses_a_path_that_is_too_long_for_a_socket(tmp_path: Path) -> N
     assert done.returncode == 3
     assert "too long for supervisord's socket" in done.stderr
     assert [path.name for path in folder.iterdir()] == ["scripts"]
+
+
+@pytest.fixture
+def checkout() -> Iterator[Path]:
+    """The scripts with the real supervisord.conf, supervisord, and programs that say one line."""
+    with tempfile.TemporaryDirectory(prefix="evalgate-") as name:  # short, for its socket
+        folder = Path(name)
+        copy_scripts(folder)
+        executable(folder / "scripts" / "prepare", "exit 0")
+        conf = (REPOSITORY / "supervisord.conf").read_text()
+        said = "command=/bin/sh -c 'echo alive on $$ >&2; exec sleep 3600'"
+        (folder / "supervisord.conf").write_text(re.sub("(?m)^command=.*$", lambda _: said, conf))
+        start = f'exec {sys.executable} -m supervisor.supervisord "$@"'
+        executable(folder / ".venv" / "bin" / "supervisord", start)
+        yield folder
+
+
+@pytest.mark.parametrize("script", ["serve", "container-start"])
+def test_a_service_whose_stderr_is_a_socket_runs_and_loses_no_line(
+    checkout: Path, script: str
+) -> None:
+    """Under systemd's journal supervisord could not open it, and gave both programs up."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(30)
+        with subprocess.Popen(
+            [checkout / "scripts" / script],
+            stdout=subprocess.DEVNULL,
+            stderr=theirs.fileno(),
+            start_new_session=True,
+        ) as service:
+            theirs.close()
+            told = b""
+            try:
+                while told.count(b"alive on ") < 2:
+                    piece = ours.recv(4096)
+                    assert piece, told
+                    told += piece
+                assert not (checkout / "run" / "console").exists()
+                os.killpg(service.pid, signal.SIGTERM)  # all at once, as systemd does
+                assert service.wait(30) == 0
+            finally:
+                if service.poll() is None:
+                    os.killpg(service.pid, signal.SIGKILL)
+            # Whoever passed the lines on has ended as well.
+            while piece := ours.recv(4096):
+                told += piece
+    assert told.splitlines()[-1].startswith(b"alive on ")
+
+
+def test_an_ascend_base_s_toolkit_is_set_up_once(tmp_path: Path) -> None:
+    folder = tmp_path / "app"
+    copy_scripts(folder)
+    tell = 'echo "$TOOLKIT $ATB $LANG_OF_IT $*"'
+    executable(folder / ".venv" / "bin" / "supervisord", tell)
+    ascend = tmp_path / "Ascend"
+    # As bash alone reads it, with variables that may be unset and a command that fails.
+    toolkit = 'declare -a seen=(1 2); export TOOLKIT="$TOOLKIT${seen[1]}$NO_SUCH_VARIABLE"; false'
+    executable(ascend / "ascend-toolkit" / "set_env.sh", toolkit)
+    executable(ascend / "nnal" / "atb" / "set_env.sh", 'export ATB="arguments: $#"; false')
+    start = folder / "scripts" / "container-start"
+    settings = {"EVALGATE_ASCEND_ROOT": str(ascend), "LANG_OF_IT": "a b"}
+    done = run(start, "--loglevel", "a b", **settings)
+    assert done.returncode == 0, done.stderr
+    user = " --user=root" if os.geteuid() == 0 else ""
+    given = f"{user} --loglevel a b"
+    expected = f"2 arguments: 0 a b --nodaemon --configuration supervisord.conf{given}\n"
+    assert done.stdout == expected
+
+
+@pytest.mark.parametrize("part", ["nnal/atb", "ascend-toolkit"])
+def test_a_toolkit_that_is_there_in_part_is_no_obstacle(tmp_path: Path, part: str) -> None:
+    folder = tmp_path / "app"
+    copy_scripts(folder)
+    executable(folder / ".venv" / "bin" / "supervisord", 'echo "${PART:-none}"')
+    executable(tmp_path / "Ascend" / part / "set_env.sh", "export PART=there")
+    start = folder / "scripts" / "container-start"
+    done = run(start, EVALGATE_ASCEND_ROOT=str(tmp_path / "Ascend"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == ("there\n" if part == "ascend-toolkit" else "none\n")
 
 
 def test_find_python_takes_the_one_that_is_named(tmp_path: Path) -> None:

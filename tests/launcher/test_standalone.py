@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import os
 import signal
+import socket
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,6 +105,41 @@ async def test_it_runs_the_engine_alone_and_leaves_nothing(
         await until(lambda: engine.cmdline() == ["sleep", "3600"])
     assert not is_running(engine)
     assert children() == []
+
+
+SPEAKING = """\
+command=sh -c 'trap "echo farewell >&2; exit" TERM; echo alive >&2; sleep 3600 & wait'
+stopasgroup=true
+stderr_logfile=/dev/stderr
+stderr_logfile_maxbytes=0"""
+
+
+def read_until(connection: socket.socket, end: bytes) -> bytes:
+    """Return what comes until some of it ends so, or, with no such end, until nobody is left."""
+    told = b""
+    while piece := connection.recv(4096):
+        told += piece
+        if end and told.endswith(end):
+            return told
+    assert not end, told
+    return told
+
+
+async def test_a_stderr_that_is_a_socket_gets_every_line(
+    folder: Path, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """supervisord cannot open one, as systemd's journal is, and gave its program up."""
+    (folder / "supervisord.conf").write_text(CONF.replace("command=sleep 3600", SPEAKING))
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(20)
+        with theirs, theirs.makefile("w") as stderr:
+            monkeypatch.setattr(sys, "stderr", stderr)
+            async with engine_side(folder, os.environ):
+                await anyio.to_thread.run_sync(read_until, ours, b"alive\n")
+            monkeypatch.undo()
+            assert children() == []
+        assert b"farewell\n" in read_until(ours, b"")
 
 
 async def test_supervisord_takes_in_who_lost_a_parent_and_reaps_them(
