@@ -69,7 +69,9 @@ ENV PATH=/opt/evalgate/bin:$PATH \
     HF_DATASETS_OFFLINE=1 \
     VLLM_NO_USAGE_STATS=1 \
     DO_NOT_TRACK=1
-# A line like `ENV MAX_NEW_TOKENS=256` here sets any of docs/configuration.md.
+# A line like `ENV MAX_NEW_TOKENS=256` here sets what only serving reads (docs/configuration.md). What
+# the download reads too goes into the `fetcher` stage: MODEL_ROOT, MODEL_DOWNLOAD_BUDGET_S, a chat
+# template by ENGINE_EXTRA_ARGS, drafts and adapters.
 # An engine may refuse to tell its arguments (exit 1) where its card is missing: then it is asked at
 # its start. No engine at all (exit 3) ends the build here, and so does a changed base.
 RUN mkdir -p bin run/logs \
