@@ -7,6 +7,8 @@ from gateway.settings import Settings
 from launcher.checks import gateway_settings
 from launcher.checks.gateway_settings import GatewaySettings
 from launcher.checks.result import Status
+from launcher.errors import CannotStart
+from launcher.settings import load_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +35,16 @@ async def test_the_gateway_itself_checks_the_rest(tmp_path: Path) -> None:
     row = await gateway_settings.check(environ)
     assert row.status is Status.FAILURE
     assert "TOP_P='7'" in row.observed
+
+
+@pytest.mark.parametrize("url", ["http://h:99999", "http://[::1", "https://:8001"])
+async def test_the_gateway_refuses_the_addresses_that_the_launcher_does(url: str) -> None:
+    environ = {**os.environ, "ENGINE": "external", "ENGINE_URL": url}
+    with pytest.raises(CannotStart) as refusal:
+        load_settings(environ)
+    row = await gateway_settings.check(environ)
+    assert row.status is Status.FAILURE
+    assert str(refusal.value) in row.observed
 
 
 async def test_a_gateway_that_takes_too_long_is_left(tmp_path: Path) -> None:
