@@ -71,7 +71,7 @@ time.sleep(0.5)  # long enough for a second one to come
     with GuardianProcess(tmp_path, python(program)) as guarded:
         state = guarded.wait_until(lambda state: "armed" in state.log_lines)
         guarded.terminate()
-        guarded.wait_for_phase("stopping")
+        guarded.wait_for_console("engine: stopping\n")
         guarded.terminate()
         assert guarded.wait() == 128 + signal.SIGTERM
         assert count.read_text() == "x"
@@ -261,12 +261,15 @@ def test_crashes_in_a_row_are_counted_and_waited_for(tmp_path: Path) -> None:
         assert guarded.wait() == 1
         begin = time.monotonic()
         guarded.start()
-        guarded.wait_until(lambda state: state.message == "waiting 1 s before start 2 in a row")
+        guarded.wait_for_console("waiting 1 s before start 2 in a row")
         assert guarded.wait() == 1
         assert time.monotonic() - begin >= 1
         assert guarded.state.attempt == 2
         guarded.start()
-        guarded.wait_until(lambda state: state.message == "waiting 2 s before start 3 in a row")
+        guarded.wait_for_console("waiting 2 s before start 3 in a row")
+        assert guarded.wait() == 1
+        guarded.start()
+        guarded.wait_until(lambda state: state.message == "waiting 4 s before start 4 in a row")
         guarded.terminate()
         assert guarded.wait() == 128 + signal.SIGTERM
 
@@ -330,7 +333,7 @@ from tests.ports import free_port
 child = subprocess.Popen(["sleep", "60"], start_new_session=True)
 print(child.pid, flush=True)
 """
-    with GuardianProcess(tmp_path, python(program), pace=replace(PACE, drain_s=0.2)) as guarded:
+    with GuardianProcess(tmp_path, python(program), pace=replace(PACE, drain_s=3)) as guarded:
         assert guarded.wait() == 1
         os.kill(int(guarded.state.log_lines[0]), signal.SIGKILL)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ QUICK = {
     "WATCHDOG_SILENT_S": "1",
     "WATCHDOG_CANARY_S": "0",
 }
+# Where another thing is to be found: a machine that stands still a second is no engine that hangs.
+NOT_SILENT = {"WATCHDOG_SILENT_S": "30"}
 
 
 def ask(port: int) -> None:
@@ -62,7 +65,7 @@ def pid_of(state: EngineState) -> int:
 
 
 def test_an_engine_that_makes_no_progress_is_killed_and_says_so(tmp_path: Path) -> None:
-    with start(tmp_path, (*STALLS, "--children", "2"), {}) as guarded:
+    with start(tmp_path, (*STALLS, "--children", "2"), NOT_SILENT) as guarded:
         pid = pid_of(guarded.wait_for_phase("running"))
         ask(guarded.port)
         assert guarded.wait() == 1
@@ -77,7 +80,7 @@ def test_an_engine_that_makes_no_progress_is_killed_and_says_so(tmp_path: Path) 
 
 
 def test_an_idle_engine_that_hangs_is_found_by_its_canary(tmp_path: Path) -> None:
-    with start(tmp_path, STALLS, {"WATCHDOG_CANARY_S": "0.1"}) as guarded:
+    with start(tmp_path, STALLS, {**NOT_SILENT, "WATCHDOG_CANARY_S": "0.1"}) as guarded:
         assert guarded.wait() == 1
         assert "hung: 1 request in flight" in guarded.state.message
 
@@ -88,7 +91,7 @@ def test_an_engine_that_is_stopped_altogether_is_killed(tmp_path: Path) -> None:
         os.killpg(pid, signal.SIGSTOP)
         assert guarded.wait() == 1
         assert living(pid) == []
-        assert "hung: no answer on its port for 1 s: killing it" in guarded.console
+        assert re.search(r"hung: no answer on its port for \d+ s: killing it", guarded.console)
 
 
 def test_an_engine_that_says_that_it_is_dead_is_not_waited_for(tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_a_hung_engine_that_is_told_to_stop_has_its_time_for_that(tmp_path: Path
 def test_the_next_guardian_clears_away_what_is_hung(tmp_path: Path) -> None:
     """A stopped EngineCore takes no SIGTERM, and its API server waits for it."""
     argv = (*FAKE, "--children", "2", "--script-json", '{"ignore_sigterm": true}')
-    with start(tmp_path, argv, {}) as guarded:
+    with start(tmp_path, argv, {"WATCHDOG": "false"}) as guarded:
         state = guarded.wait_until(
             lambda state: state.phase == "running" and len(state.members) > 2
         )
@@ -179,7 +182,7 @@ def test_a_disk_that_fills_up_stops_neither_the_service_nor_its_state(tmp_path: 
     talk += "threading.Thread(target=talk, daemon=True).start()\n"
     talk += "import runpy; runpy.run_module('tests.fakes.engine', run_name='__main__')"
     argv = [sys.executable, "-c", talk, "--port", "PORT"]
-    guarded = GuardianProcess(tmp_path, argv, environ=QUICK, file_limit_bytes=6000)
+    guarded = GuardianProcess(tmp_path, argv, environ={"WATCHDOG": "false"}, file_limit_bytes=6000)
     with guarded:
         guarded.wait_for_console("cannot write the engine's log")
         guarded.wait_for_console("going on without it")

@@ -201,12 +201,10 @@ async def verdict(engine: FakeEngine, patience: Patience = QUICK, limit_s: float
         return await Watchdog(plan(engine), patience).watch()
 
 
-async def is_left_alone(
-    engine: FakeEngine, patience: Patience, question: Question | None = None, time_s: float = 1.5
-) -> bool:
+async def is_left_alone(engine: FakeEngine, patience: Patience, time_s: float = 1.5) -> bool:
     """Whether there is no verdict in several times the patience."""
     with anyio.move_on_after(time_s) as limit:
-        await Watchdog(plan(engine, question), patience).watch()
+        await Watchdog(plan(engine), patience).watch()
     return limit.cancelled_caught
 
 
@@ -274,7 +272,7 @@ async def test_an_engine_that_counts_nothing_is_watched_for_silence(
     other = replace(plan(engine), metrics_path="/no-metrics")
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(Watchdog(other, QUICK).watch)
+            tasks.start_soon(Watchdog(other, replace(QUICK, silent_s=3)).watch)
             with anyio.fail_after(10):
                 while "watching only whether it answers" not in caplog.text:  # noqa: ASYNC110
                     await anyio.sleep(0.02)
@@ -310,5 +308,8 @@ async def test_an_engine_that_refuses_the_question_is_asked_no_more(
 ) -> None:
     with FakeEngine.start(Script(model="another")) as engine:
         patience = replace(PATIENT, canary_s=0.05)
-        assert await is_left_alone(engine, patience, canary(LauncherSettings()))
+        async with watched(Watchdog(plan(engine, canary(LauncherSettings())), patience)):
+            while not caplog.messages:  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+            await anyio.sleep(0.5)  # ten times what it would wait before it asks again
     assert caplog.messages == ["the engine answers the watchdog with 404: it is asked no more"]
