@@ -74,7 +74,7 @@ async def test_service_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("action", ["status", "garbage", "short", "long", "cut", "reset", "stall"])
 async def test_chunk_that_fails_once_is_asked_again(tmp_path: Path, action: Action) -> None:
-    patience = Patience(0.3, 5, (0.01,), (0.01,), 0.01) if action == "stall" else QUICK
+    patience = Patience(3, 5, (0.01,), (0.01,), 0.01) if action == "stall" else QUICK
     async with FakeService([Rule(action, match="q3", times=1)]).running() as service:
         with journal_in(tmp_path) as journal:
             await ask(service, journal, patience=patience)
@@ -101,11 +101,11 @@ async def test_poison_at_the_end_of_a_chunk_is_recorded_with_the_next_one(tmp_pa
 
 
 async def test_question_without_an_answer_in_time(tmp_path: Path) -> None:
-    patience = Patience(0.2, 5, (), (), 0.01)
+    patience = Patience(2.5, 5, (), (), 0.01)
     async with FakeService([Rule("stall", match="q4")]).running() as service:
         with journal_in(tmp_path) as journal:
             await ask(service, journal, patience=patience)
-            assert journal.answers[4] == Answered("", "no answer within 0.2 s")
+            assert journal.answers[4] == Answered("", "no answer within 2.5 s")
             assert len(journal.answers) == len(QUESTIONS)
 
 
@@ -154,11 +154,11 @@ async def test_last_questions_that_fail_are_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 3])
 async def test_service_that_is_gone_costs_no_answers(tmp_path: Path, chunk: int) -> None:
-    patience = Patience(5, 0.2, (0.01,), (0.01,), 0.01)
+    patience = Patience(5, 3, (0.01,), (0.01,), 0.01)
     health: list[Health] = ["batch", "503"]
     async with FakeService([Rule("reset", match="q4")], health).running() as service:
         with journal_in(tmp_path) as journal:
-            with pytest.raises(ServiceLost, match=r"not healthy .* status 503 \(0.2 s\)"):
+            with pytest.raises(ServiceLost, match=r"not healthy .* status 503 \(3 s\)"):
                 await ask(service, journal, chunk, patience)
             assert sorted(journal.answers) == [0, 1, 2, 3][: 4 if chunk == 1 else 3]
 

@@ -64,13 +64,13 @@ async def test_port_that_opens_late() -> None:
 
 async def test_look_that_takes_too_long_is_given_up() -> None:
     async with FakeService(health=["stall", "batch"]).running() as service:
-        health = await wait(service.url, 5, look_timeout_s=0.05)
+        health = await wait(service.url, 20, look_timeout_s=3)
     assert (health.mode, health.seen) == ("batch", {"timeout": 1})
 
 
 async def test_limit_ends_it_and_says_what_was_there_last() -> None:
     async with FakeService(health=["404", "warming"]).running() as service:
-        health = await wait(service.url, 0.1)
+        health = await wait(service.url, 3)
     assert health.mode is None
     assert health.problem == 'not healthy within the limit; the last look saw: status "warming"'
 
@@ -78,8 +78,8 @@ async def test_limit_ends_it_and_says_what_was_there_last() -> None:
 async def test_limit_is_kept_by_a_look_that_hangs() -> None:
     async with FakeService(health=["stall"]).running() as service:
         start = anyio.current_time()
-        health = await wait(service.url, 0.2)
-        assert 0.2 <= anyio.current_time() - start < 1.5
+        health = await wait(service.url, 0.2, look_timeout_s=60)
+        assert 0.2 <= anyio.current_time() - start < 30
     assert health.seen == {"timeout": 1}
 
 

@@ -28,7 +28,7 @@ from tests.fakes.service import Action, FakeService, Rule
 from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
-SHORT = Limits(build_s=0.3, health_s=0.3, predict_s=0.3)
+SHORT = Limits(build_s=0.3, health_s=3, predict_s=0.3)
 
 
 async def run(made: Plan) -> Outcome:
@@ -151,11 +151,11 @@ async def test_build_and_start(tmp_path: Path) -> None:
     ("build", "problem"),
     [
         ("echo no such package; exit 1", "build: exit code 1"),
-        ("echo no such package; sleep 600", "build: took longer than 0.3 s"),
+        ("echo no such package; sleep 600", "build: took longer than 3 s"),
     ],
 )
 async def test_build_that_fails_ends_the_run(tmp_path: Path, build: str, problem: str) -> None:
-    limits = Limits(build_s=0.3 if "sleep" in build else 30, health_s=30, predict_s=30)
+    limits = Limits(build_s=3 if "sleep" in build else 30, health_s=30, predict_s=30)
     url = f"http://127.0.0.1:{free_port()}"
     outcome = await run(plan(url, tmp_path / "a", limits=limits, build=build, start="true"))
     assert outcome.report.problems == (problem,)

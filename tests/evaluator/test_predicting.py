@@ -35,7 +35,7 @@ async def test_batch_is_one_post_with_all_questions() -> None:
     prediction = await batch(service)
     assert service.posts == [QUESTIONS]
     assert prediction.answers == [Answer(text) for text in ANSWERS]
-    assert 0.1 <= prediction.post_s < 1
+    assert 0.1 <= prediction.post_s < 30
     assert (prediction.problem, prediction.warnings) == ("", [])
 
 
@@ -43,7 +43,7 @@ async def test_batch_over_the_limit_fails() -> None:
     prediction = await batch(FakeService([Rule("stall")]), limit_s=0.2)
     assert prediction.problem == "the one POST with all questions took longer than 0.2 s"
     assert prediction.answers == []
-    assert 0.2 <= prediction.post_s < 1
+    assert 0.2 <= prediction.post_s < 30
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_single_is_one_post_after_the_other() -> None:
     assert service.most_in_flight == 1
     assert texts(prediction) == ANSWERS
     latencies = [answer.latency_s or 0 for answer in prediction.answers]
-    assert all(0.02 <= latency < 1 for latency in latencies)
+    assert all(0.02 <= latency < 30 for latency in latencies)
     assert prediction.post_s == pytest.approx(sum(latencies))
 
 
@@ -98,7 +98,7 @@ async def test_single_counts_what_is_done() -> None:
 
 async def test_single_that_runs_out_of_time_leaves_the_rest_empty() -> None:
     service = FakeService([Rule("stall", match="q2")])
-    prediction = await single(service, limit_s=0.3)
+    prediction = await single(service, limit_s=3)
     assert service.posts == ["q0", "q1", "q2"]
     assert texts(prediction) == [*ANSWERS[:2], "", "", ""]
     assert [answer.error for answer in prediction.answers[2:]] == [TIME_IS_UP] * 3
@@ -106,7 +106,7 @@ async def test_single_that_runs_out_of_time_leaves_the_rest_empty() -> None:
     assert prediction.problem == ""
     assert prediction.seen == {"not answered in time": 3}
     assert prediction.warnings == ['3 questions were not answered in time and count as ""']
-    assert 0.3 <= prediction.post_s < 1
+    assert 3 <= prediction.post_s < 30
 
 
 @pytest.mark.parametrize("action", ["status", "garbage", "numbers", "no field", "cut", "reset"])

@@ -326,7 +326,7 @@ async def test_what_catches_system_exit_is_ended_in_time() -> None:
 
 async def test_exit_handler_has_no_say() -> None:
     program = "import atexit, time\natexit.register(time.sleep, 1000)"
-    assert (await run(program, SHORT)).status == "passed"
+    assert (await run(program)).status == "passed"
 
 
 async def test_cancelled_run_leaves_nothing() -> None:
