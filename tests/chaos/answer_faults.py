@@ -83,7 +83,8 @@ def slow() -> Run:
             pair.follow([Rule(Delay(STEP_S * factor))])
             reply = pair.post(prompts).wait()
             seconds.append(reply.seconds)
-    require(f"not slower: {seconds}", seconds[1] > seconds[0])
+    # Not against the first one: a machine that stood still made that one slow as well.
+    require(f"not slower: {seconds}", seconds[1] >= 20 * STEP_S)
     run = judge(reply, expected_of(prompts), DEADLINE_S)
     return run + Run(
         0, note=f"batch of {len(prompts)}: {seconds[0]:.1f} s, slow {seconds[1]:.1f} s"

@@ -18,4 +18,8 @@ WITHOUT_ENGINE = [row for name in ("fake", "none") for row in choose([name], is_
 @pytest.mark.parametrize("row", WITHOUT_ENGINE, ids=lambda row: row.name)
 def test_a_fault_loses_nothing(row: Row) -> None:
     (result,) = run_rows([row])
+    is_wrong = result.error or result.total("lost") or result.total("out_of_order")
+    if result.total("late") and not is_wrong:
+        # A machine that stood still made it late; a gateway that is late is late again.
+        (result,) = run_rows([row])
     assert result.is_good, result

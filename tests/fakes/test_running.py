@@ -133,7 +133,7 @@ def test_crash_can_come_before_anything_else(code: int) -> None:
 
 
 def test_crash_says_why_and_leaves_with_its_code() -> None:
-    done = run_program("--crash-after", "0.05", "--crash-message", "CUDA out of memory")
+    done = run_program("--crash-after", "1", "--crash-message", "CUDA out of memory")
     assert (done.returncode, done.stderr) == (1, "CUDA out of memory\n")
     assert done.stdout.startswith("fake engine: http://127.0.0.1:")
 
