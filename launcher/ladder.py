@@ -94,16 +94,21 @@ _CURES: dict[SymptomKind, tuple[str, ...]] = {
     "graphs": ("eager", "smaller", "smallest", FALLBACK.name),
 }
 _CURES_OF_THE_UNKNOWN = ("eager", "smaller", "transformers", FALLBACK.name)
+# Of an engine that gets ready and dies at work, little by little: another one is much slower.
+_CURES_AT_WORK = ("eager", "smaller", "smallest", "transformers", FALLBACK.name)
 
 
-def climb(rung: Rung, capacity: Capacity, symptom: Symptom, spent: Spent) -> Rung:
+def climb(
+    rung: Rung, capacity: Capacity, symptom: Symptom, spent: Spent, *, was_ready: bool = False
+) -> Rung:
     """Return the rung of the next start; `capacity` is what `rung` gave the engine.
 
     The same rung again when there is none left; with what the engine told last, if it did.
+    `was_ready`: it had started well, and ended at work.
     """
     names = [
         name
-        for name in _names_above(rung, symptom.kind)
+        for name in _names_above(rung, symptom.kind, was_ready=was_ready)
         if name != FALLBACK.name or capacity.has_fallback
     ]
     if spent.is_last_chance and len(names) > 1:
@@ -116,9 +121,9 @@ def climb(rung: Rung, capacity: Capacity, symptom: Symptom, spent: Spent) -> Run
     return _told(rung, capacity, symptom)
 
 
-def _names_above(rung: Rung, kind: SymptomKind) -> list[str]:
+def _names_above(rung: Rung, kind: SymptomKind, *, was_ready: bool) -> list[str]:
     height = _ORDER.index(rung.name) if rung.name in _ORDER else 0
-    cures = _CURES.get(kind, _CURES_OF_THE_UNKNOWN)
+    cures = _CURES.get(kind, _CURES_AT_WORK if was_ready else _CURES_OF_THE_UNKNOWN)
     return [name for name in cures if _ORDER.index(name) > height]
 
 

@@ -62,8 +62,9 @@ def judge_end(
     }
     if settings.engine_ladder:
         used_s = end.at - (state.series_started_at or end.at)
-        spent = Spent(used_s, lived_s, settings.health_budget_s)
-        rung = climb(state.next_rung, plan.capacity, _symptom(end), spent)
+        # An engine that was ready was so in time: no budget is left to keep.
+        spent = Spent(used_s, lived_s, 0 if is_quick_end else settings.health_budget_s)
+        rung = climb(state.next_rung, plan.capacity, _symptom(end), spent, was_ready=is_quick_end)
         changes["next_rung"] = rung
         message += _describe_next(state.next_rung, rung, spent)
     return Outcome(LauncherError.exit_code, last_exit, message, changes)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from launcher.outcome import MAX_QUICK_ENDS
 from launcher.pocket import PAIRS, load_pairs
 from tests.chaos.client import is_ready, metric
 from tests.chaos.polling import require, wait_for
@@ -52,6 +53,7 @@ class RealService:
         if self._stack is not None:
             with suppress(AssertionError):
                 self._stack.wait_for("warmth", lambda: is_warm(self.stack), WARM_AGAIN_S)
+                wait_for_proof(self._stack)
                 return self._stack
             self.close()
         self._start()
@@ -123,6 +125,16 @@ def engine_pid(stack: Stack) -> int:
             if "api_server" in " ".join(child.cmdline()):
                 return child.pid
     return 0
+
+
+def wait_for_proof(stack: Stack) -> None:
+    """Have an engine live as long as proves it, where the next end in a row changes the ladder.
+
+    Rows kill engines faster than the ladder allows; each is to find one as it was configured.
+    """
+    state = stack.engine_state()
+    if state["quick_ends"] >= MAX_QUICK_ENDS - 1:
+        stack.wait_for("proof", lambda: bool(stack.engine_state()["is_proven"]), WARM_AGAIN_S)
 
 
 def num_losses(stack: Stack) -> float:

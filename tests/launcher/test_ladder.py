@@ -67,6 +67,16 @@ def test_the_last_chance_after_the_safest_rung_is_the_other_engine() -> None:
     assert climb(rung, capacity, failing("other"), SCARCE) == FALLBACK
 
 
+def test_an_engine_that_dies_at_work_is_asked_for_less_before_it_is_another() -> None:
+    capacity = replace(CPU, has_fallback=True)
+    rung = climb(AS_CONFIGURED, capacity, failing("other"), PLENTY, was_ready=True)
+    names = [rung.name]
+    while rung != FALLBACK:
+        rung = climb(rung, given(rung, capacity), failing("other"), PLENTY, was_ready=True)
+        names.append(rung.name)
+    assert names == ["smaller", "smallest", FALLBACK.name]
+
+
 def test_what_is_eager_already_skips_that_rung() -> None:
     names = [rung.name for rung in whole_climb(failing("other"), CPU)]
     assert names == ["as configured", "smaller"]

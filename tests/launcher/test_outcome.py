@@ -125,6 +125,14 @@ def test_several_deaths_soon_after_readiness_climb() -> None:
     assert (state.next_rung.name, state.quick_ends) == ("eager", 0)
 
 
+def test_no_health_budget_hurries_an_engine_that_was_ready() -> None:
+    """Hours after its start the first step was another engine."""
+    state = msgspec.structs.replace(READY, quick_ends=MAX_QUICK_ENDS - 1, series_started_at=-9999.0)
+    result = outcome(state, KEY)
+    assert result.changes["next_rung"].name == "eager"
+    assert result.message.endswith("; next: eager")
+
+
 def test_the_history_stays_short() -> None:
     steps = tuple(Step("eager", "words", float(number), 1.0) for number in range(20))
     result = outcome(msgspec.structs.replace(STARTING, ladder=steps), KEY)
