@@ -68,6 +68,14 @@ def by_package(stacks: str, package: str) -> list[Cost]:
     return costs("\n".join(inner))
 
 
+def share_of(stacks: str, place: str) -> float:
+    """Return the share of the samples in which any function of a place was at work."""
+    counts: Counter[bool] = Counter()
+    for functions, count in _parsed(stacks):
+        counts[any(place in each for each in functions)] += count
+    return counts[True] / (counts.total() or 1)
+
+
 def _parsed(stacks: str) -> Iterator[tuple[list[str], int]]:
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")

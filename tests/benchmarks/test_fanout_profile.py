@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.fanout_profile import Cost, by_package, costs, report
+from benchmarks.fanout_profile import Cost, by_package, costs, report, share_of
 
 STACKS = """\
 main (gateway/__main__.py:1);run (gateway/fanout.py:5) 10
@@ -38,3 +38,9 @@ def test_report_names_the_largest_of_both_kinds() -> None:
 
 def test_profile_without_samples_has_no_costs() -> None:
     assert costs("") == []
+
+
+def test_share_of_a_place_is_all_that_is_done_from_there() -> None:
+    assert share_of(STACKS, "gateway/fanout.py") == 0.9
+    assert share_of(STACKS, "aiohttp/") == 0.6
+    assert share_of("", "gateway") == 0
