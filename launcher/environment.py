@@ -49,7 +49,8 @@ def engine_environment(
     own_prefix: Path = Path(sys.prefix),
 ) -> dict[str, str]:
     """Return the engine's environment; `own_prefix` is the virtual environment to keep out."""
-    env = {key: value for key, value in os_environ.items() if key.upper() not in _ours()}
+    ours = _ours()
+    env = {key: value for key, value in os_environ.items() if key.upper() not in ours}
     if not env.get("CUDA_VISIBLE_DEVICES", "x").strip():
         del env["CUDA_VISIBLE_DEVICES"]  # blank, it hides every card, also on MetaX
     env.update(_ALWAYS)
