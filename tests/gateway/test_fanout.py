@@ -564,23 +564,26 @@ def test_a_batch_without_an_answer_tells_the_gravest_cause(
 async def test_a_batch_that_waits_lets_another_in(engine: FakeEngine) -> None:
     """One prompt does not wait for thousands that came before it and share calls."""
     order: list[str] = []
+    await engine.set_script(Script(has_groups=True))
     async with running_service(
-        settings_for(engine.url, batch_concurrency=8, prompts_per_call=4)
+        settings_for(engine.url, batch_concurrency=64, prompts_per_call=16)
     ) as service:
         await engine.set_script(Script(has_groups=True, rules=[Rule(script.Delay(0.05))]))
+        await engine.reset_stats()
 
         async def collect(name: str, prompts: list[str]) -> None:
             await service.fanout.run(tasks_of(prompts), anyio.current_time() + 60)
             order.append(name)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(collect, "many", [f"question {index}" for index in range(400)])
-            await engine.wait_until(lambda stats: stats.requests > 8)
+            group.start_soon(collect, "many", [f"question {index}" for index in range(1600)])
+            await engine.wait_until(lambda stats: stats.requests > 64)
             group.start_soon(collect, "one", ["single"])
             await engine.wait_until(lambda stats: "single" in stats.by_prompt)
-            seen = (await engine.stats()).requests
+            stats = await engine.stats()
+    assert 16 in stats.group_sizes
+    assert stats.requests < 800
     assert order == ["one", "many"]
-    assert seen < 200
 
 
 async def test_workers_of_one_batch_share_its_last_prompts() -> None:
