@@ -18,6 +18,7 @@ from gateway.answering import Task
 from gateway.batch import NUM_LANES, Batch, Outcome
 from gateway.errors import EngineFailure, EngineLost, EngineNotReady, GatewayError
 from gateway.metrics import Metrics
+from gateway.pace import Pace
 from gateway.permits import Permits
 from gateway.retries import GroupRefused, Retries
 from gateway.streaming import Draft
@@ -74,6 +75,7 @@ class Fanout:
         self._metrics = metrics
         self._retries = Retries(max_attempts)
         self._permits = Permits(concurrency)
+        self._pace = Pace()
         # Among n suspects one is found soonest by groups of √n, then one by one.
         self._widths = (concurrency, max(1, math.isqrt(concurrency)), 1)
         assert len(self._widths) == NUM_LANES
@@ -168,6 +170,7 @@ class Fanout:
             await self._permits.collect(size)
         try:
             await self._gate.wait_until_ready()
+            await self._pace.wait()
             indices = batch.take(lane, size) if lane else []
             relay()
             return (indices, await self._ask(batch, indices)) if indices else None

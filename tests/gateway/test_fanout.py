@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from gateway.answering import Task
 from gateway.batch import Batch, Outcome
@@ -19,6 +20,7 @@ from gateway.errors import (
 )
 from gateway.fanout import Fanout
 from gateway.metrics import Metrics
+from gateway.pace import CALLS_PER_TURN
 from gateway.service import Service
 from gateway.streaming import Draft
 from tests.fakes import script
@@ -514,6 +516,32 @@ async def test_lost_prompt_goes_first_again() -> None:
     assert asked == ["a", "a", "b", "c"]
     assert batch.answers == ["A", "B", "C"]
     assert door.suspicions == 1
+
+
+async def test_a_large_batch_leaves_the_loop_to_others_between_its_calls() -> None:
+    """`GET /` is answered by the same loop: it must not wait for hundreds of calls to begin."""
+    begun = 0
+    is_over = anyio.Event()
+
+    async def answer(task: Task) -> str:
+        nonlocal begun
+        begun += 1
+        await is_over.wait()
+        return task.prompt
+
+    door = Door()
+    door.is_open.set()
+    fanout = fanout_of(answer, door, concurrency=512)
+    prompts = [f"question {index}" for index in range(512)]
+    async with anyio.create_task_group() as group:
+        group.start_soon(fanout.run, tasks_of(prompts), anyio.current_time() + 60)
+        most = 0
+        while begun < len(prompts):
+            before = begun
+            await checkpoint()
+            most = max(most, begun - before)
+        is_over.set()
+    assert most <= CALLS_PER_TURN
 
 
 async def test_closed_gate_keeps_every_prompt_back_until_the_deadline() -> None:
