@@ -62,8 +62,9 @@ class StopNotice:
 
 
 def _create() -> Starlette:
-    # Where supervisord.conf has the launcher write it.
-    os.environ["ENGINE_STATE_FILE"] = str(REPOSITORY / "run" / "engine.json")
+    # The launcher runs in this folder, the server anywhere.
+    state_file = os.environ.get("ENGINE_STATE_FILE") or "run/engine.json"
+    os.environ["ENGINE_STATE_FILE"] = str(REPOSITORY / state_file)
     settings = load_settings()
     logs.set_up(settings.log_level, settings.log_format)
     stop = StopNotice()

@@ -18,6 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway import openapi, tracing
+from gateway.engine import Health
+from gateway.engine_state import read_engine_state
 from gateway.errors import GatewayError, Overloaded, encode_error
 from gateway.files import WANTED_FILES
 from gateway.info import VERSION, Info, RecentErrors
@@ -109,7 +111,15 @@ async def _announce(service: Service, on_ready: Callable[[], None]) -> None:
 
 
 async def _hold(service: Service, is_stopping: Callable[[], bool]) -> None:
-    """Block, with the port still closed, until the engine is warm or the server is to stop."""
+    """Block, with the port still closed, until the engine is warm or the server is to stop.
+
+    Not where the guardian's engine serves already: then the gateway alone was started again, amid
+    an evaluation, and a batch that is sent again is better off waiting here than refused.
+    """
+    state = read_engine_state(service.settings.engine_state_file) or {}
+    if state.get("phase") == "running" and await service.engine.health() is Health.UP:
+        _lifecycle.info("port opened at once: the engine serves already")
+        return
     _lifecycle.info("port closed until the engine is warm (HOLD_PORT_UNTIL_WARM)")
     while not service.readiness.is_ready and not is_stopping():
         with anyio.move_on_after(_STOP_POLL_S):

@@ -162,6 +162,9 @@ class Fanout:
 
         None when others have taken the rest meanwhile; `relay` is called before it asks, or not.
         """
+        if lane:
+            await self._gate.wait_until_ready()
+            await self._pace.wait()
         if not lane:
             relay()
             return None
@@ -170,8 +173,11 @@ class Fanout:
             await self._permits.collect(size)
         try:
             await self._gate.wait_until_ready()
-            await self._pace.wait()
-            indices = batch.take(lane, size) if lane else []
+            # Others have gone on meanwhile: there may be less to take than there was.
+            limit = min(size, self._call_size(batch, lane))
+            indices = batch.take(lane, limit) if lane else []
+            self._permits.give(size - len(indices))
+            size = len(indices)
             relay()
             return (indices, await self._ask(batch, indices)) if indices else None
         finally:

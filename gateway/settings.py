@@ -71,13 +71,16 @@ class Settings(BaseSettings):
     # -- where
     gateway_host: str = Field("0.0.0.0", description="address that the gateway listens on")
     gateway_port: int = Field(8000, ge=1, le=65535, description="port that the evaluator asks")
+    engine_host: str = Field(
+        "127.0.0.1", min_length=1, description="address of this machine that the engine listens on"
+    )
     engine_port: int = Field(
         8001, ge=1, le=65535, description="the engine's own port on this machine"
     )
     engine_url: str = Field(
         "",
         pattern=r"^(https?://[^\s/]+(/[^\s]*)?)?$",
-        description="base URL of the engine; empty: this machine at ENGINE_PORT",
+        description="base URL of the engine; empty: ENGINE_HOST and ENGINE_PORT",
     )
     engine_api_key: SecretStr | None = Field(
         None, description="bearer token for an engine that asks for one"
@@ -214,8 +217,9 @@ class Settings(BaseSettings):
     engine_keepalive_s: float = Field(
         30, gt=0, le=3600, description="seconds for which an idle engine connection is used again"
     )
+    # stopwaitsecs is more than this may be.
     grace_period_s: float = Field(
-        20, ge=0, le=600, description="seconds that batches in flight get at shutdown"
+        20, ge=0, le=120, description="seconds that batches in flight get at shutdown"
     )
     # As the launcher's: the strictest evaluator allows 180 s.
     health_budget_s: float = Field(
@@ -300,8 +304,11 @@ class Settings(BaseSettings):
     @property
     def engine_base_url(self) -> str:
         """The engine's base URL, without a slash or /v1 at its end."""
-        url = self.engine_url or f"http://127.0.0.1:{self.engine_port}"
-        return url.rstrip("/").removesuffix("/v1")
+        if self.engine_url:
+            return self.engine_url.rstrip("/").removesuffix("/v1")
+        # As the launcher's: who listens everywhere is asked here.
+        host = "127.0.0.1" if self.engine_host in ("0.0.0.0", "::") else self.engine_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.engine_port}"
 
     @property
     def sampling(self) -> Sampling:

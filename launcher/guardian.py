@@ -112,12 +112,20 @@ class Guardian:
             log.warning("killed the engine that a killed launcher left behind")
         if previous is not None:
             scratch.remove(previous.scratch_dir)
-        self._file.update(pid=None, leader_start_ticks=None, members=(), scratch_dir="")
+        if process_group.stale_group(previous) is None:
+            self._file.update(pid=None, leader_start_ticks=None, members=())
+        self._file.update(scratch_dir="")
         await self._back_off()
         self._file.update(message="looking at hardware, model and engine")
         plan = await self._plan()
         host, port = self._settings.engine_host, self._settings.engine_port
-        await wait_until_free(host, port, self._pace.port_wait_s)
+        try:
+            await wait_until_free(host, port, self._pace.port_wait_s)
+        except CannotStart as exc:
+            if process_group.stale_group(previous) is None:
+                raise
+            # A process that hangs in a driver ends some time: no reason to give up for good.
+            raise LauncherError(f"{exc}, left of the engine before this one") from exc
         return plan
 
     async def _plan(self) -> EnginePlan:
@@ -234,7 +242,10 @@ class Guardian:
 
     def _ended(self, plan: EnginePlan, end: End) -> int:
         outcome = judge_end(self._file.state, plan, self._settings, end)
-        self._file.update(last_exit=outcome.last_exit, members=())
+        # Those that outlast SIGKILL, as a process does that hangs in a driver: the next one waits.
+        pid = self._file.state.pid
+        left = process_group.members(pid) if pid is not None else ()
+        self._file.update(last_exit=outcome.last_exit, members=process_group.as_members(left))
         if self._stop_requested.is_set():
             return self._stopped()
         self._file.update(**outcome.changes)

@@ -121,22 +121,30 @@ async def kill_group(pgid: int, grace_s: float = 0.0) -> bool:
 
 
 async def kill_stale(state: EngineState | None) -> bool:
-    """Kill the engine that a killed launcher left behind; True when there was one.
+    """Kill the engine that a killed launcher left behind; True when there was one."""
+    pgid = stale_group(state)
+    if pgid is None:
+        return False
+    await kill_group(pgid)
+    return True
+
+
+def stale_group(state: EngineState | None) -> int | None:
+    """Return the process group of an engine that a launcher left behind, None without one.
 
     A group id is in use as long as the group has a process. So one process that the state names,
     with the start time that it names, proves that the group is still the same.
     """
     if state is None or state.pid is None or state.boot_id != boot_id():
-        return False
+        return None
     pgid = state.pid
     known = {*state.members, Member(pgid, state.leader_start_ticks or -1)}
     # A dead leader that nobody has waited for yet still holds its pid, and so is proof too.
     leader = read_stat(pgid)
     found = as_members([*members(pgid), *([leader] if leader is not None else [])])
     if pgid == os.getpgrp() or not known.intersection(found) or not members(pgid):
-        return False
-    await kill_group(pgid)
-    return True
+        return None
+    return pgid
 
 
 async def _wait_until_gone(pgid: int, timeout_s: float) -> bool:

@@ -82,9 +82,9 @@ class LauncherSettings(ModelSettings):
         le=3600,
         description="How long the gateway reuses an idle connection; the engine holds it 10 s on.",
     )
-    # vLLM ends within 2 s of SIGTERM when idle; supervisord's stopwaitsecs must be larger.
+    # vLLM ends within 2 s of SIGTERM when idle. stopwaitsecs is more than this may be.
     engine_stop_timeout_s: float = Field(
-        10, gt=0, le=600, description="How long the engine may take to end before it is killed."
+        10, gt=0, le=60, description="How long the engine may take to end before it is killed."
     )
     # A hang, not slowness: killing a start that would have come right a minute later loses more.
     engine_start_timeout_s: float = Field(

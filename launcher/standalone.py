@@ -28,8 +28,8 @@ log = logging.getLogger("gateway.lifecycle")
 CONF = "supervisord.conf"
 # It opens its socket before it starts a program: a second or so on a busy machine.
 UP_TIMEOUT_S = 30.0
-# supervisord kills what outlasts its stopwaitsecs (20 s for the engine).
-STOP_TIMEOUT_S = 25.0
+# supervisord kills what outlasts its stopwaitsecs (80 s for the engine).
+STOP_TIMEOUT_S = 85.0
 _POLL_S = 0.05
 # Where the server is process 1, nobody takes in processes that lose their parent, as those of a
 # killed engine do: supervisord does, once the kernel gives them to it (PR_SET_CHILD_SUBREAPER).

@@ -12,12 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from gateway.settings import Settings
 from launcher.accelerator import Accelerator
 from launcher.engines import vllm
 from launcher.environment import engine_environment
 from launcher.settings import LauncherSettings, load_settings
+from launcher.standalone import STOP_TIMEOUT_S
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = sorted(set(Settings.model_fields) & set(LauncherSettings.model_fields))
@@ -35,6 +37,7 @@ def test_both_read_what_they_must_agree_on() -> None:
         "engine",
         "engine_api",
         "engine_health_path",
+        "engine_host",
         "engine_port",
         "served_model_name",
         "engine_state_file",
@@ -92,14 +95,32 @@ def test_supervisord_runs_both_halves(
 
 
 def test_supervisord_waits_longer_than_the_programs_do(conf: configparser.RawConfigParser) -> None:
-    engine_stop_s = load_settings({}).engine_stop_timeout_s
-    assert conf.getint("program:engine", "stopwaitsecs") >= engine_stop_s + 5
-    assert conf.getint("program:gateway", "stopwaitsecs") >= Settings().grace_period_s + 5
+    """Killed at its stopwaitsecs, a gateway would lose what its grace period is for."""
+    assert _waits(conf, "engine") >= _most(LauncherSettings, "engine_stop_timeout_s") + 5
+    assert _waits(conf, "gateway") >= _most(Settings, "grace_period_s") + 5
+    assert _waits(conf, "engine") + 5 <= STOP_TIMEOUT_S
 
 
-def test_state_file_is_where_both_look(conf: configparser.RawConfigParser) -> None:
-    told = conf["supervisord"]["environment"]
-    assert told == f'ENGINE_STATE_FILE="%(here)s/{Settings().engine_state_file}"'
+def _waits(conf: configparser.RawConfigParser, program: str) -> int:
+    return conf.getint(f"program:{program}", "stopwaitsecs")
+
+
+def _most(settings: type[BaseModel], name: str) -> float:
+    (bound,) = (each.le for each in settings.model_fields[name].metadata if hasattr(each, "le"))
+    return float(bound)
+
+
+def test_what_a_user_sets_reaches_both_programs(conf: configparser.RawConfigParser) -> None:
+    """What supervisord sets for them would win over the user's environment."""
+    assert [name for name in conf.sections() if "environment" in conf[name]] == []
+    assert conf["supervisord"]["directory"] == "%(here)s"
+    assert not Settings().engine_state_file.is_absolute()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1", "10.1.2.3", "localhost"])
+def test_the_engine_is_asked_where_it_listens(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_HOST", host)
+    assert Settings().engine_base_url == load_settings({"ENGINE_HOST": host}).engine_url
 
 
 def test_control_socket_is_the_owners_alone(conf: configparser.RawConfigParser) -> None:

@@ -544,6 +544,53 @@ async def test_a_large_batch_leaves_the_loop_to_others_between_its_calls() -> No
     assert most <= CALLS_PER_TURN
 
 
+async def test_no_prompt_is_asked_through_a_gate_that_closed_while_it_waited_its_turn() -> None:
+    asked = 0
+    door = Door()
+    door.is_open.set()
+
+    async def answer(task: Task) -> str:
+        nonlocal asked
+        asked += 1
+        door.is_open = anyio.Event()  # the first call finds the engine gone
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    fanout = fanout_of(answer, door, concurrency=512)
+    prompts = [f"question {index}" for index in range(512)]
+    await fanout.run(tasks_of(prompts), anyio.current_time() + 0.2)
+    assert asked <= CALLS_PER_TURN
+
+
+async def test_calls_are_as_large_as_their_lane_allows_when_they_begin() -> None:
+    """They are begun a few a turn: what was true of the lane before is not true any more."""
+    sizes: list[int] = []
+    door = Door()
+    door.is_open.set()
+
+    class Grouped(Told):
+        async def answer_group(self, tasks: Sequence[Task]) -> list[str | None]:
+            sizes.append(len(tasks))
+            await let_others_run()
+            return [task.prompt for task in tasks]
+
+        async def answer(self, task: Task, draft: Draft) -> str:
+            sizes.append(1)
+            return task.prompt
+
+    async def nothing(task: Task) -> str:
+        raise AssertionError
+
+    fanout = Fanout(Grouped(nothing, 16), door, Metrics(), concurrency=512, max_attempts=3)
+    prompts = [f"question {index}" for index in range(358)]
+    batch = await fanout.run(tasks_of(prompts), anyio.current_time() + 60)
+    assert batch.answers == prompts
+    left = 358
+    for size in sizes:
+        assert size == max(min(16, left // 4), 1)
+        left -= size
+
+
 async def test_closed_gate_keeps_every_prompt_back_until_the_deadline() -> None:
     async def answer(task: Task) -> str:
         raise AssertionError("asked through a closed gate")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -381,9 +382,13 @@ async def test_client_that_leaves_in_mid_body_is_no_error(
     assert "Traceback" not in caplog.text
 
 
-async def test_port_is_closed_until_the_engine_is_warm(own_engine: OwnEngine) -> None:
+@pytest.mark.parametrize("state", ["", '{"phase": "running"}'], ids=["new", "started again"])
+async def test_port_is_closed_until_the_engine_is_warm(
+    own_engine: OwnEngine, tmp_path: Path, state: str
+) -> None:
+    """Also in a container that was started again, where the life before has left its state."""
     engine = own_engine(Script(health="503"))
-    settings = settings_for(engine.url, hold_port_until_warm=True)
+    settings = _held(engine, tmp_path, state)
 
     async def warm_later(gate: anyio.Event) -> None:
         await gate.wait()
@@ -393,6 +398,42 @@ async def test_port_is_closed_until_the_engine_is_warm(own_engine: OwnEngine) ->
         may_warm = anyio.Event()
         group.start_soon(warm_later, may_warm)
         await _refused_then_served(settings, may_warm)
+
+
+async def test_port_opens_at_once_where_the_engine_serves_already(
+    own_engine: OwnEngine, tmp_path: Path
+) -> None:
+    """A gateway that died amid an evaluation: the batch that is sent again has to find it."""
+    engine = own_engine(Script([Rule(script.Stall())]))  # never warm
+    settings = _held(engine, tmp_path, '{"phase": "running"}')
+    async with serving(settings, is_warm=False) as gateway:
+        assert (await gateway.get("/")).status_code == 503
+
+
+@pytest.mark.parametrize("state", ['{"phase": "starting"}', '{"phase": "external"}', "[]"])
+async def test_port_stays_closed_before_an_engine_that_may_be_new(
+    own_engine: OwnEngine, tmp_path: Path, state: str
+) -> None:
+    engine = own_engine(Script([Rule(script.Stall())]))
+    port: list[int] = []
+    settings = _held(engine, tmp_path, state)
+
+    async def start() -> None:
+        async with serving(settings, is_warm=False, on_bound=port.append):
+            raise AssertionError("it opened its port")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        await engine.wait_until(lambda stats: stats.running > 0)
+        with pytest.raises(OSError):
+            await anyio.connect_tcp("127.0.0.1", port[0])
+        group.cancel_scope.cancel()
+
+
+def _held(engine: FakeEngine, folder: Path, state: str) -> Settings:
+    file = folder / "engine.json"
+    file.write_text(state)
+    return settings_for(engine.url, hold_port_until_warm=True, engine_state_file=file)
 
 
 async def _refused_then_served(settings: Settings, may_warm: anyio.Event) -> None:

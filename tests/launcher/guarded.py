@@ -24,7 +24,7 @@ import anyio
 import psutil
 from typing_extensions import Self
 
-from launcher import guardian, scratch
+from launcher import guardian, process_group, scratch
 from launcher.engines import vllm
 from launcher.engines.base import EnginePlan
 from launcher.engines.vllm_errors import read_symptom, tells_death
@@ -59,6 +59,7 @@ class GuardianProcess:
         padding_bytes: int = 0,
         file_limit_bytes: int | None = None,
         is_wrapper: bool = False,
+        outlasts_sigkill: bool = False,
     ) -> None:
         self.port = free_port()
         self.state_file = folder / "run" / "engine.json"
@@ -78,6 +79,7 @@ class GuardianProcess:
             "padding_bytes": padding_bytes,
             "file_limit_bytes": file_limit_bytes,
             "is_wrapper": is_wrapper,
+            "outlasts_sigkill": outlasts_sigkill,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
@@ -183,6 +185,8 @@ def main(job: dict[str, Any]) -> int:
     if (limit := job["file_limit_bytes"]) is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     settings = load_settings(job["settings"])
+    if job["outlasts_sigkill"]:
+        process_group.kill_group = _kill_in_vain
 
     async def plan_engine(rung: Rung) -> EnginePlan:
         await anyio.sleep(job["plan_s"])
@@ -191,6 +195,11 @@ def main(job: dict[str, Any]) -> int:
         return plan_program(job, settings, rung)
 
     return anyio.run(guardian.run, settings, plan_engine, Pace(**job["pace"]))
+
+
+async def _kill_in_vain(pgid: int, grace_s: float = 0.0) -> bool:
+    """End nothing, as where a process hangs in a driver."""
+    return not process_group.members(pgid)
 
 
 def plan_program(job: dict[str, Any], settings: LauncherSettings, rung: Rung) -> EnginePlan:

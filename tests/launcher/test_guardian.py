@@ -245,6 +245,39 @@ def test_the_next_guardian_kills_what_a_killed_one_left(tmp_path: Path) -> None:
         assert guarded.wait() == 128 + signal.SIGTERM
 
 
+LEAVES_A_CHILD_ON_ITS_PORT = """
+import os, socket, sys, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+if os.fork():
+    sys.exit(7)
+time.sleep(600)
+"""
+
+
+def test_an_engine_that_outlasts_sigkill_is_waited_for_not_given_up_for(tmp_path: Path) -> None:
+    """As one does that hangs in a driver, and ends some time: exit code 3 would be for good."""
+    argv = [*python(LEAVES_A_CHILD_ON_ITS_PORT), "PORT"]
+    guarded = GuardianProcess(tmp_path, argv, outlasts_sigkill=True)
+    with guarded:
+        assert guarded.wait() == 1
+        (left,) = guarded.state.members
+        try:
+            for _ in range(2):
+                guarded.start()
+                assert guarded.wait() == 1
+                told = f"ENGINE_PORT={guarded.port}: another program listens there, left of the"
+                assert guarded.state.message.startswith(told)
+        finally:
+            os.kill(left.pid, signal.SIGKILL)
+        guarded.start()
+        ended = guarded.wait_until(lambda state: state.pid is not None)
+        assert guarded.wait() == 1
+        assert "listens there" not in guarded.state.message
+        os.kill(guarded.state.members[0].pid, signal.SIGKILL)
+        assert ended.pid is not None
+        wait_until_living(ended.pid, 0)
+
+
 def test_a_second_guardian_of_the_same_engine_gives_way(tmp_path: Path) -> None:
     with GuardianProcess(tmp_path, FAKE) as first:
         state = first.wait_for_phase("running")

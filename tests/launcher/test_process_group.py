@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 
 from launcher import process_group
-from launcher.process_group import as_members, kill_group, kill_stale, members, read_stat, start
+from launcher.process_group import (
+    as_members,
+    kill_group,
+    kill_stale,
+    members,
+    read_stat,
+    stale_group,
+    start,
+)
 from launcher.state import EngineState, Member, boot_id
 from tests.launcher.guarded import wait_until_living
 
@@ -183,6 +191,20 @@ async def test_a_group_that_is_not_proven_to_be_the_engines_is_left_alone(
 ) -> None:
     assert not await kill_stale(state_of(group.pid, **changes))
     assert len(members(group.pid)) == 3
+
+
+def test_what_is_left_of_an_engine_is_known_by_any_process_of_it(
+    group: subprocess.Popen[bytes],
+) -> None:
+    known = as_members(members(group.pid))
+    state = state_of(group.pid, members=known)
+    assert stale_group(state) == group.pid
+    group.kill()
+    group.wait()
+    assert stale_group(state) == group.pid
+    os.killpg(group.pid, signal.SIGKILL)
+    wait_until_living(group.pid, 0)
+    assert stale_group(state) is None
 
 
 @pytest.mark.anyio

@@ -27,8 +27,8 @@ def test_the_file_of_this_repository_is_as_the_launcher_relies_on(tmp_path: Path
         ("exitcodes=3", "", "exitcodes=0"),
         ("stopasgroup=false", "stopasgroup=true", "breaks off the engine's clean-up"),
         ("killasgroup=true", "", "leaves processes on the card"),
-        ("stopwaitsecs=20", "stopwaitsecs=5", "stopwaitsecs=5"),
-        ("stopwaitsecs=20", "stopwaitsecs=soon", "stopwaitsecs=soon"),
+        ("stopwaitsecs=80", "stopwaitsecs=5", "stopwaitsecs=5"),
+        ("stopwaitsecs=80", "stopwaitsecs=soon", "stopwaitsecs=soon"),
     ],
 )
 def test_a_changed_setting_is_a_warning(tmp_path: Path, old: str, new: str, told: str) -> None:
@@ -39,7 +39,10 @@ def test_a_changed_setting_is_a_warning(tmp_path: Path, old: str, new: str, told
 
 
 def test_an_engine_that_may_stop_slowly_needs_a_patient_supervisor(tmp_path: Path) -> None:
-    assert check(tmp_path, OURS, ENGINE_STOP_TIMEOUT_S="30").status is Status.WARNING
+    impatient = OURS.replace("stopwaitsecs=80", "stopwaitsecs=20")
+    assert check(tmp_path, impatient).status is Status.OK
+    assert check(tmp_path, impatient, ENGINE_STOP_TIMEOUT_S="30").status is Status.WARNING
+    assert check(tmp_path, OURS, ENGINE_STOP_TIMEOUT_S="60").status is Status.OK
 
 
 def test_exit_codes_do_not_matter_when_everything_is_started_again(tmp_path: Path) -> None:
