@@ -14,6 +14,7 @@ import pytest
 
 from tests.fakes.interpreters import executable
 
+PARTS = ["oldest", "newest", "browser", "e2e"]
 REPOSITORY = Path(__file__).absolute().parents[1]
 # Ends as the next line of plan/PART tells, with 0 where there is none. A part is a marker of tests;
 # of the two runs of the short ones, that with coverage is the oldest Python's.
@@ -64,20 +65,20 @@ def start(checkout: Path, *arguments: str, **codes: str) -> subprocess.Popen[str
 
 
 def run(checkout: Path, *arguments: str, **codes: str) -> tuple[int, str, list[str]]:
-    """Return its exit code, what it said, and the parts that it ran, the end-to-end one last."""
+    """Return its exit code, what it said, and the parts that it ran."""
     process = start(checkout, *arguments, **codes)
     _, said = process.communicate(timeout=60)
     parts = [line.split()[0] for line in (checkout / "calls").read_text().splitlines()]
-    return process.returncode, said, sorted(parts, key="e2e".__eq__)
+    return process.returncode, said, sorted(parts, key=PARTS.index)
 
 
 def test_all_that_passes_runs_once(checkout: Path) -> None:
     code, said, parts = run(checkout)
-    assert (code, parts) == (0, ["oldest", "newest", "browser", "e2e"])
+    assert (code, parts) == (0, PARTS)
     assert "FLAKY" not in said
 
 
-@pytest.mark.parametrize("part", ["oldest", "newest", "browser", "e2e"])
+@pytest.mark.parametrize("part", PARTS)
 def test_what_fails_once_is_run_again_and_told(checkout: Path, part: str) -> None:
     code, said, parts = run(checkout, **{part: "1"})
     assert code == 0
@@ -85,16 +86,16 @@ def test_what_fails_once_is_run_again_and_told(checkout: Path, part: str) -> Non
     assert said.count("FLAKY") == 1
 
 
-@pytest.mark.parametrize("part", ["oldest", "newest", "browser", "e2e"])
+@pytest.mark.parametrize("part", PARTS)
 def test_what_fails_twice_fails_after_all_of_it_has_run(checkout: Path, part: str) -> None:
     code, said, parts = run(checkout, **{part: "1 1"})
     assert code == 1
-    assert set(parts) == {"oldest", "newest", "browser", "e2e"}
+    assert set(parts) == set(PARTS)
     assert said.splitlines()[-1] == f"== failed: {part}"
     assert "FLAKY" not in said
 
 
-@pytest.mark.parametrize("part", ["oldest", "newest", "browser", "e2e"])
+@pytest.mark.parametrize("part", PARTS)
 def test_what_could_not_run_is_no_flaky_test(checkout: Path, part: str) -> None:
     """Code 1 means failed tests; any other that pytest itself could not do its work."""
     code, said, parts = run(checkout, **{part: "4"})
