@@ -103,7 +103,8 @@ class Fanout:
         try:
             with scope:
                 for lane, width in zip(batch.lanes, self._widths, strict=True):
-                    await self._run_lane(batch, lane, width, on_done)
+                    if lane:
+                        await self._run_lane(batch, lane, width, on_done)
         finally:
             self._scopes.discard(scope)
         batch.is_cut = scope.cancelled_caught

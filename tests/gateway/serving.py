@@ -24,7 +24,7 @@ import httpx
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.__main__ import bind
+from gateway.__main__ import CLIENT_KEEPALIVE_S, bind
 from gateway.answering import Task
 from gateway.app import create_app
 from gateway.metrics import Metrics
@@ -171,6 +171,8 @@ async def serving(
             create_app(settings, is_stopping=lambda: server.should_exit),
             log_config=None,
             access_log=False,
+            # Idle for uvicorn's 5 s on a machine that stands still, a connection ends under a test.
+            timeout_keep_alive=CLIENT_KEEPALIVE_S,
             timeout_graceful_shutdown=3,
         )
     )
