@@ -175,7 +175,7 @@ class Fanout:
         try:
             await self._gate.wait_until_ready()
             # Others have gone on meanwhile: there may be less to take than there was.
-            limit = min(size, self._call_size(batch, lane))
+            limit = min(size, self._call_size(batch, lane)) if size > 1 else 1
             indices = batch.take(lane, limit) if lane else []
             self._permits.give(size - len(indices))
             size = len(indices)

@@ -217,7 +217,7 @@ class Settings(BaseSettings):
     engine_keepalive_s: float = Field(
         30, gt=0, le=3600, description="seconds for which an idle engine connection is used again"
     )
-    # stopwaitsecs is more than this may be.
+    # supervisord's stopwaitsecs is above the bound.
     grace_period_s: float = Field(
         20, ge=0, le=120, description="seconds that batches in flight get at shutdown"
     )

@@ -112,7 +112,9 @@ class Guardian:
             log.warning("killed the engine that a killed launcher left behind")
         if previous is not None:
             scratch.remove(previous.scratch_dir)
-        if process_group.stale_group(previous) is None:
+        if process_group.stale_group(previous) is not None:
+            log.error("some of its processes outlast SIGKILL")
+        else:
             self._file.update(pid=None, leader_start_ticks=None, members=())
         self._file.update(scratch_dir="")
         await self._back_off()

@@ -82,7 +82,7 @@ class LauncherSettings(ModelSettings):
         le=3600,
         description="How long the gateway reuses an idle connection; the engine holds it 10 s on.",
     )
-    # vLLM ends within 2 s of SIGTERM when idle. stopwaitsecs is more than this may be.
+    # vLLM ends within 2 s of SIGTERM when idle. supervisord's stopwaitsecs is above the bound.
     engine_stop_timeout_s: float = Field(
         10, gt=0, le=60, description="How long the engine may take to end before it is killed."
     )
