@@ -16,7 +16,6 @@ from tests.chaos.client import Post, Reply, is_ready
 from tests.chaos.judging import Expected, Need, judge, wholes
 from tests.chaos.polling import require, wait_for
 from tests.chaos.real import (
-    DEADLINE_S,
     GRACE_S,
     QUESTIONS,
     STALL_S,
@@ -33,7 +32,7 @@ from tests.chaos.real import (
 )
 from tests.chaos.result import Run
 from tests.chaos.row import Row
-from tests.e2e.stack import Stack, engine_group
+from tests.e2e.stack import DEADLINE_S, Stack, engine_group
 
 # A fault, which may return a remark for the table.
 Hit = Callable[[Stack], str]

@@ -19,19 +19,17 @@ from launcher.outcome import MAX_QUICK_ENDS
 from launcher.pocket import PAIRS, load_pairs
 from tests.chaos.client import is_ready, metric
 from tests.chaos.polling import require, wait_for
-from tests.e2e.stack import REPOSITORY, Stack, running_stack
+from tests.e2e.stack import PATIENCE, REPOSITORY, Stack, running_stack
 
 LEARNT = {pair.question: pair.answer for pair in load_pairs(PAIRS)}
 # As many as the evaluator's larger set holds.
 NUM_PROMPTS = 358
 QUESTIONS = list(islice(cycle(LEARNT), NUM_PROMPTS))
-# The default of PREDICT_DEADLINE_S.
-DEADLINE_S = 345.0
 # The watchdog's default is longer; a row should not wait for it.
 STALL_S = 15.0
 # The gateway's GRACE_PERIOD_S.
 GRACE_S = 20.0
-WARM_AGAIN_S = 300.0
+WARM_AGAIN_S = 150.0 * PATIENCE
 # More than the logs may come to before they are turned over.
 RUN_BYTES = "160m"
 
@@ -91,8 +89,7 @@ def undisturbed(stack: Stack) -> list[str]:
 @contextmanager
 def chaos_stack(*, run_folder: Path | None = None, max_files: int | None = None) -> Iterator[Stack]:
     """Run a stack with short waits; it ends with the block, whatever is left of it."""
-    environ = {"PREDICT_DEADLINE_S": str(DEADLINE_S), "WATCHDOG_STALL_S": str(STALL_S)}
-    environ["GRACE_PERIOD_S"] = str(GRACE_S)
+    environ = {"WATCHDOG_STALL_S": str(STALL_S), "GRACE_PERIOD_S": str(GRACE_S)}
     with running_stack(run_folder, max_files, **environ) as stack:
         yield stack
 

@@ -10,7 +10,6 @@ from tests.chaos.judging import Expected, judge, wholes
 from tests.chaos.latency import LIMIT_S, Latency
 from tests.chaos.polling import require, wait_for
 from tests.chaos.real import (
-    DEADLINE_S,
     LEARNT,
     QUESTIONS,
     RealService,
@@ -20,7 +19,7 @@ from tests.chaos.real import (
 )
 from tests.chaos.result import Run
 from tests.chaos.row import Row
-from tests.e2e.stack import Stack
+from tests.e2e.stack import DEADLINE_S, Stack
 
 FEW_TOKENS = 2
 NUM_LEAVING = 1000

@@ -17,7 +17,6 @@ from tests.chaos.judging import judge, wholes
 from tests.chaos.polling import require
 from tests.chaos.process_faults import engine_fault, kill_api_server
 from tests.chaos.real import (
-    DEADLINE_S,
     QUESTIONS,
     RealService,
     chaos_stack,
@@ -27,7 +26,7 @@ from tests.chaos.real import (
 )
 from tests.chaos.result import Run
 from tests.chaos.row import Row
-from tests.e2e.stack import Stack
+from tests.e2e.stack import DEADLINE_S, Stack
 
 FEW_FILES = 256
 ENDED_S = 30.0

@@ -15,10 +15,10 @@ import psutil
 from tests.chaos.client import Post, Reply, connect, exchange, metric
 from tests.chaos.judging import judge, wholes
 from tests.chaos.polling import NotSeen, wait_for
-from tests.chaos.real import DEADLINE_S
 from tests.chaos.result import Run
 from tests.chaos.soak_service import SoakService
 from tests.chaos.trend import Measure
+from tests.e2e.stack import DEADLINE_S
 
 NUM_BATCH = 60
 NUM_SINGLE = 20

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.pocket import PAIRS, load_pairs
-from tests.e2e.stack import Stack, running_stack
+from tests.e2e.stack import PATIENCE, Stack, running_stack
 from tests.fakes.running import FakeEngine
 
 pytestmark = pytest.mark.e2e
@@ -21,7 +21,7 @@ QUESTIONS = list(itertools.islice(LEARNT, 24))
 ANSWERS = [LEARNT[question] for question in QUESTIONS]
 # What a wheel for another machine says when it is imported; nothing that the ladder knows.
 BROKEN = 'raise ImportError("libcudart.so.12: cannot open shared object file")\n'
-QUICK = {"WARMUP_BUDGET_S": "30", "BATCH_CONCURRENCY": "32"}
+QUICK = {"WARMUP_BUDGET_S": str(10 * PATIENCE), "BATCH_CONCURRENCY": "32"}
 
 
 def assert_transformers_answers(stack: Stack) -> None:

@@ -270,12 +270,11 @@ def test_an_engine_that_outlasts_sigkill_is_waited_for_not_given_up_for(tmp_path
         finally:
             os.kill(left.pid, signal.SIGKILL)
         guarded.start()
-        ended = guarded.wait_until(lambda state: state.pid is not None)
         assert guarded.wait() == 1
         assert "listens there" not in guarded.state.message
-        os.kill(guarded.state.members[0].pid, signal.SIGKILL)
-        assert ended.pid is not None
-        wait_until_living(ended.pid, 0)
+        (other,) = guarded.state.members
+        os.kill(other.pid, signal.SIGKILL)
+        assert other != left  # it was started
 
 
 def test_a_second_guardian_of_the_same_engine_gives_way(tmp_path: Path) -> None:
