@@ -62,8 +62,10 @@ COPY policies policies
 COPY scripts scripts
 COPY serve.py supervisord.conf ./
 # Offline from here on. The port opens once the engine is warm, as the evaluator's template does it.
+# A base may tell Python to write no byte code: what restarts after a crash would compile it all again.
 ENV PATH=/opt/evalgate/bin:$PATH \
     HOLD_PORT_UNTIL_WARM=1 \
+    PYTHONDONTWRITEBYTECODE= \
     HF_HUB_OFFLINE=1 \
     TRANSFORMERS_OFFLINE=1 \
     HF_DATASETS_OFFLINE=1 \

@@ -53,6 +53,9 @@ def engine_environment(
     env = {key: value for key, value in os_environ.items() if key.upper() not in ours}
     if not env.get("CUDA_VISIBLE_DEVICES", "x").strip():
         del env["CUDA_VISIBLE_DEVICES"]  # blank, it hides every card, also on MetaX
+    # Many images set it; an engine that has to compile what it imports is back after a crash
+    # half a minute later.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     env.update(_ALWAYS)
     env.update(_paths(os_environ, engine_python, own_prefix))
     env["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"] = str(

@@ -59,12 +59,9 @@ def cache_folder() -> Path:
     return (Path(own) if own else Path(shared, "evalgate")).expanduser().absolute()
 
 
-def ensure(
-    link: Path, recipe: Recipe, cache: Path, tick_s: float = TICK_S, *, is_compiled: bool = True
-) -> Path:
+def ensure(link: Path, recipe: Recipe, cache: Path, tick_s: float = TICK_S) -> Path:
     """Make `link` point to the recipe's environment, built if need be; return its interpreter.
 
-    Not compiled, it is there sooner, and whoever imports a module first writes its byte code.
     An interrupted build is begun anew; two processes build once. Raises CannotStart when there
     is something else at `link` or no cache can be made, LauncherError when the install fails.
     """
@@ -79,7 +76,7 @@ def ensure(
     folder = _folder(link, recipe, cache)
     with _locked(_beside(folder, "lock")):
         if not _is_complete(folder):
-            _build(folder, recipe, Uv(cache), tick_s, is_compiled)
+            _build(folder, recipe, Uv(cache), tick_s)
     _point(link, folder)
     return link / "bin" / "python"
 
@@ -103,7 +100,7 @@ def _is_complete(folder: Path) -> bool:
     return (folder / _STAMP).is_file() and (folder / "bin" / "python").exists()
 
 
-def _build(folder: Path, recipe: Recipe, uv: Uv, tick_s: float, is_compiled: bool) -> None:
+def _build(folder: Path, recipe: Recipe, uv: Uv, tick_s: float) -> None:
     names = ", ".join(path.name for path in recipe.requirements)
     say(f"installing {names} for {_version(recipe.python)} into {folder}")
     start = time.monotonic()
@@ -111,7 +108,7 @@ def _build(folder: Path, recipe: Recipe, uv: Uv, tick_s: float, is_compiled: boo
     log.write_bytes(b"")
     if not _install_with_uv(folder, recipe, uv, log, tick_s):
         _install_with_pip(folder, recipe, log, tick_s)
-    if is_compiled:
+    if _never_written_later():
         _compile(folder, log, tick_s)
     (folder / _STAMP).touch()
     say(f"installed in {time.monotonic() - start:.0f} s")
@@ -119,8 +116,8 @@ def _build(folder: Path, recipe: Recipe, uv: Uv, tick_s: float, is_compiled: boo
 
 def _install_with_uv(folder: Path, recipe: Recipe, uv: Uv, log: Path, tick_s: float) -> bool:
     """Return False, having said why, when it is left to pip."""
-    if os.environ.get("PIP_NO_CACHE_DIR"):
-        return False  # an image's build: uv, and what it keeps, would be for one environment
+    if _is_for_an_image():
+        return False  # uv, and what it keeps, would be for one environment
     python = folder / "bin" / "python"
     # pip in an environment costs seconds: once, for it fetches uv; then uv installs it.
     _make(folder, recipe, log, tick_s, *(["--without-pip"] if uv.is_here else []))
@@ -155,11 +152,23 @@ def _wanted(recipe: Recipe) -> list[str]:
     return [part for path in recipe.requirements for part in ("-r", str(path))]
 
 
-def _compile(folder: Path, log: Path, tick_s: float) -> None:
-    """Write the byte code of everything, which Python itself may be told not to write.
+def _is_for_an_image() -> bool:
+    return bool(os.environ.get("PIP_NO_CACHE_DIR"))
 
-    Where PYTHONDONTWRITEBYTECODE is set, as in many images, vLLM starts in 32 s with it and in
-    70 s without. Packages hold a few files that are no Python of this version: no failure.
+
+def _never_written_later() -> bool:
+    """Whether nobody would keep the byte code that an import writes: a container's end loses it.
+
+    Elsewhere whoever imports a module first writes it. Most of an engine's modules never are
+    imported: compiling them all takes a minute of two cores.
+    """
+    return _is_for_an_image() or bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+
+def _compile(folder: Path, log: Path, tick_s: float) -> None:
+    """Write the byte code of everything: without, vLLM starts in 70 s instead of 32.
+
+    Packages hold a few files that are no Python of this version: no failure.
     """
     packages = str(folder / "lib")
     argv = [str(folder / "bin" / "python"), "-m", "compileall", "-q", "-j", "0", packages]
@@ -221,11 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m launcher.virtualenv", description=__doc__)
     parser.add_argument("link", type=Path)
     parser.add_argument("requirements", type=Path, nargs="+")
-    parser.add_argument("--uncompiled", action="store_true", help="write no byte code")
     parsed = parser.parse_args(arguments)
     recipe = Recipe(Path(sys.executable), tuple(parsed.requirements))
-    link, is_compiled = parsed.link.absolute(), not parsed.uncompiled
-    return exit_code_of(lambda: ensure(link, recipe, cache_folder(), is_compiled=is_compiled))
+    return exit_code_of(lambda: ensure(parsed.link.absolute(), recipe, cache_folder()))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ def test_a_blank_list_of_cards_is_removed(value: str, is_kept: bool) -> None:
     assert ("CUDA_VISIBLE_DEVICES" in build({"CUDA_VISIBLE_DEVICES": value})) is is_kept
 
 
+def test_byte_code_is_kept_for_the_start_after_a_crash() -> None:
+    assert "PYTHONDONTWRITEBYTECODE" not in build({"PYTHONDONTWRITEBYTECODE": "1"})
+
+
 @pytest.mark.parametrize(
     ("accelerator", "plugins"),
     [

@@ -325,15 +325,24 @@ def test_main_builds_for_the_running_python(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize(("options", "num_compiled"), [([], 1), (["--uncompiled"], 0)])
-def test_byte_code_is_left_to_whoever_imports_when_asked(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, options: list[str], num_compiled: int
+@pytest.mark.parametrize("name", ["PYTHONDONTWRITEBYTECODE", "PIP_NO_CACHE_DIR"])
+def test_byte_code_is_written_where_no_import_would_keep_it(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setenv(name, "1")
     python = workshop.instant()
-    monkeypatch.setenv("EVALGATE_CACHE", str(workshop.cache))
-    monkeypatch.setattr(sys, "executable", str(python.path))
-    assert virtualenv.main([*options, str(workshop.link), str(workshop.requirements)]) == 0
-    assert len(python.calls("-m compileall")) == num_compiled
+    ensure(workshop.link, workshop.recipe(python), workshop.cache)
+    assert len(python.calls("-m compileall")) == 1
+
+
+def test_byte_code_is_left_to_whoever_imports(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PYTHONDONTWRITEBYTECODE", "PIP_NO_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    python = workshop.instant()
+    ensure(workshop.link, workshop.recipe(python), workshop.cache)
+    assert python.calls("-m compileall") == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
