@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -61,6 +62,21 @@ PROCESS_MODULES = frozenset(
     }
 )
 
+# Coverage measures the programs that these start, in which alone some of the code runs. It makes a
+# program half as slow again: measured everywhere, they are a third of what all tests cost.
+MEASURED_MODULES = frozenset(
+    {
+        "tests.gateway.test_main",
+        "tests.gateway.test_tracing",
+        "tests.launcher.checks.test_hub_listing",
+        "tests.launcher.test_external",
+        "tests.launcher.test_guardian",
+        "tests.launcher.test_main",
+        "tests.launcher.test_model_upload",
+        "tests.launcher.test_status",
+    }
+)
+
 # The client of ModelScope reads them when it is imported, by whichever test is first.
 os.environ["MODELSCOPE_DOWNLOAD_MAX_RETRIES"] = "1"
 os.environ["MODELSCOPE_REPO_TREE_PAGE_MAX_ATTEMPTS"] = "1"
@@ -81,6 +97,25 @@ hypothesis.settings.load_profile("untimed")
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coverage_of_programs() -> str | None:
+    """Take away what has coverage measure every program that a test starts; return it."""
+    return os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measured_programs(
+    request: pytest.FixtureRequest, coverage_of_programs: str | None
+) -> Iterator[None]:
+    """Have the programs measured where no other test reaches what they do."""
+    if coverage_of_programs is None or request.module.__name__ not in MEASURED_MODULES:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("COVERAGE_PROCESS_CONFIG", coverage_of_programs)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
