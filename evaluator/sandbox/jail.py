@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -51,9 +52,11 @@ def main() -> int:
     held: dict[str, str] = {}
     has_namespaces = _try(held, NETWORK, _leave_namespaces)
     held[PROCESSES] = held[NETWORK]
+    parent_lives, kept = os.pipe()
     child = os.fork()
     if child == 0:
-        _as_first(order, held, has_namespaces)
+        os.close(kept)
+        _as_first(order, held, has_namespaces, parent_lives)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
 
@@ -74,13 +77,18 @@ def _map_own_user() -> None:
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
-def _as_first(order: dict[str, Any], held: dict[str, str], has_namespaces: bool) -> None:
+def _as_first(
+    order: dict[str, Any], held: dict[str, str], has_namespaces: bool, parent_lives: int
+) -> None:
     """Be the first process of the namespace; never returns."""
     try:
-        linux.die_with_parent()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         _isolate(order, held, has_namespaces)
+        # Not before: the kernel forgets it when a process becomes another user.
+        linux.die_with_parent()
+        if _has_ended(parent_lives):
+            os._exit(1)  # before the line above
         _tell({"nonce": order["nonce"], "held": held})
         folder = order["folder"] if held[FILES] else root_folder.WORK_FOLDER
         memory_bytes = 0 if held[TOTAL_MEMORY] else order["limits"]["memory_bytes"]
@@ -120,6 +128,11 @@ def _become_nobody() -> None:
         _map_own_user()
 
 
+def _has_ended(pipe: int) -> bool:
+    """Whether nobody holds the other end; a parent outside the namespace has no number here."""
+    return bool(select.select([pipe], [], [], 0)[0])
+
+
 def _try(held: dict[str, str], what: str, work: Callable[[], object]) -> bool:
     """Keep "" for what holds, else why it does not."""
     try:
@@ -140,6 +153,7 @@ def _start(order: dict[str, Any], folder: str) -> int:
     if pid == 0:
         try:
             os.setsid()
+            linux.die_with_parent()  # where there was no namespace to be had
             _renounce(order["limits"])
             os.chdir(folder)
             os.dup2(source, 0)
