@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.attacks import BODIES, BROKEN, CUT, REQUESTS
 from tests.gateway.hostile import SCALE, Target, post, under_attack
 
-WARM_UP = 1_000
+WARM_UP = 2_500  # what the process holds has levelled off by then
 REQUESTS_SENT = 3_000 * SCALE
 # A leak of a kilobyte in a third of the requests is what this tells from an allocator's noise.
 TOLERATED_BYTES = 10 * 1024 * 1024

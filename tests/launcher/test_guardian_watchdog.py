@@ -148,11 +148,19 @@ def test_the_next_guardian_clears_away_what_is_hung(tmp_path: Path) -> None:
         guarded.process.kill()
         guarded.process.wait()
         assert folder.is_dir()
-        assert psutil.Process(child).status() == psutil.STATUS_STOPPED
+        wait_until_stopped(child)
         guarded.start()
         assert guarded.wait_for_phase("running").pid != left
         assert living(left) == []
         assert not folder.exists()
+
+
+def wait_until_stopped(pid: int) -> None:
+    """A signal is on its way for a moment; this fails when it never arrives."""
+    end = time.monotonic() + DEADLINE_S
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < end, "it is not stopped"
+        time.sleep(POLL_S)
 
 
 def test_temporary_files_go_with_the_engine(tmp_path: Path) -> None:
