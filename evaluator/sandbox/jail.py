@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from evaluator.processes import MARK
 from evaluator.sandbox import linux, root_folder
 
 NETWORK, PROCESSES, FILES, USER, TOTAL_MEMORY = (
@@ -92,7 +93,9 @@ def _as_first(
         _tell({"nonce": order["nonce"], "held": held})
         folder = order["folder"] if held[FILES] else root_folder.WORK_FOLDER
         memory_bytes = 0 if held[TOTAL_MEMORY] else order["limits"]["memory_bytes"]
-        ended = _watch(_start(order, folder), memory_bytes)
+        # A namespace ends all that is in it; where there is none, it has to be found.
+        mark = {} if has_namespaces else {MARK: os.environ.get(MARK, "")}
+        ended = _watch(_start(order, folder, {**order["environ"], **mark}), memory_bytes)
         _tell({"nonce": order["nonce"], **ended})
         os._exit(0)
     except BaseException as exc:
@@ -107,12 +110,19 @@ def _isolate(order: dict[str, Any], held: dict[str, str], has_namespaces: bool) 
         if not root_folder.enter(order["readable"], order["limits"]["disk_bytes"]):
             held[TOTAL_MEMORY] = "no /proc can be mounted here"
 
+    os.umask(0o022)  # what is made for the program has to be open to it, whatever root's own is
     held[TOTAL_MEMORY] = ""
     if not _try(held, FILES, change_root):
         held[TOTAL_MEMORY] = "needs a /proc of its own"
     held[USER] = ""
     if os.geteuid() == 0:
         _try(held, USER, _become_nobody)
+    closed = find_closed(order["python"])
+    if closed is not None:
+        raise PermissionError(
+            f"programs run as nobody, who may not enter {closed}, where this Python lies: use one "
+            "that lies elsewhere (EVALGATE_CACHE names where environments are made)"
+        )
     # From here on nothing of this process may be read by the program, which is the same user.
     linux.set_dumpable(False)
 
@@ -133,6 +143,13 @@ def _has_ended(pipe: int) -> bool:
     return bool(select.select([pipe], [], [], 0)[0])
 
 
+def find_closed(path: str) -> str | None:
+    """Return the first folder on the way there that this process may not enter."""
+    folders = [Path(path).parent, *Path(path).parent.resolve().parents]
+    closed = (each for each in reversed(folders) if each.is_dir() and not os.access(each, os.X_OK))
+    return next(map(str, closed), None)
+
+
 def _try(held: dict[str, str], what: str, work: Callable[[], object]) -> bool:
     """Keep "" for what holds, else why it does not."""
     try:
@@ -144,7 +161,7 @@ def _try(held: dict[str, str], what: str, work: Callable[[], object]) -> bool:
     return True
 
 
-def _start(order: dict[str, Any], folder: str) -> int:
+def _start(order: dict[str, Any], folder: str, environ: dict[str, str]) -> int:
     content = json.dumps({"nonce": order["nonce"], "program": order["program"]}).encode()
     source = os.memfd_create("order")
     os.write(source, content)
@@ -159,7 +176,7 @@ def _start(order: dict[str, Any], folder: str) -> int:
             os.dup2(source, 0)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             argv = [order["python"], "-I", "-B", "-c", order["runner"]]
-            os.execve(argv[0], argv, order["environ"])
+            os.execve(argv[0], argv, environ)
         except BaseException as exc:
             _tell({"nonce": order["nonce"], "broken": f"{type(exc).__name__}: {exc}"})
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -17,7 +16,6 @@ import anyio
 import psutil
 import pytest
 
-from evaluator import processes
 from evaluator.sandbox import running
 from evaluator.sandbox.limits import MIB, Limits
 from evaluator.sandbox.outcome import Outcome, SandboxFailed
@@ -399,16 +397,18 @@ exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$@"
 """
 
 
-async def test_what_cannot_be_had_is_told(tmp_path: Path) -> None:
-    order = Jail().order("pass", "n", str(tmp_path), Limits())
-    confined = ["unshare", "--user", "--map-root-user", "sh", "-c", CONFINED, "sh"]
-    done = await anyio.run_process(
-        [*confined, *Jail().argv("name", Limits())],
-        input=json.dumps({**order, "parent": os.getpid()}).encode(),
-        cwd=REPOSITORY,
-        check=False,
-    )
-    held = json.loads(done.stdout.split(b"\n")[1])["held"]
+class Confined(Jail):
+    """A jail where there is none to be had."""
+
+    def argv(self, name: str, limits: Limits) -> list[str]:
+        confined = ["unshare", "--user", "--map-root-user", "sh", "-c", CONFINED, "sh"]
+        return [*confined, *super().argv(name, limits)]
+
+
+async def test_what_cannot_be_had_is_told() -> None:
+    outcome, held = await running.run_and_look("pass", Limits(), Confined())
+    assert outcome.status == "passed"
+    assert held is not None
     assert held["no network"] != ""
     assert held["no other processes in sight"] == held["no network"]
     told = dict(running.describe(held))
@@ -416,9 +416,34 @@ async def test_what_cannot_be_had_is_told(tmp_path: Path) -> None:
     assert told["memory of all its processes together"] == "needs a /proc of its own"
 
 
-async def test_family_is_found_by_its_mark_where_no_namespace_ends_it() -> None:
-    name = f"evalgate-{os.getpid()}"
-    environ = {processes.MARK: name}
-    left = subprocess.Popen(["sleep", "1000"], env=environ, start_new_session=True)  # noqa: ASYNC220
-    await Jail().kill(name)
-    assert left.wait(10) == -9
+@pytest.mark.parametrize(
+    ("last", "status"), [("pass", "passed"), ("while True: pass", "timed out")]
+)
+async def test_nothing_is_left_where_no_namespace_ends_it(last: str, status: str) -> None:
+    seconds = f"1000.{os.getpid()}"  # no other test's
+    program = f"""
+import subprocess
+subprocess.Popen(["sleep", "{seconds}"], start_new_session=True)
+{last}
+"""
+    assert (await running.run(program, Limits(seconds=1), Confined())).status == status
+    commands = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert ["sleep", seconds] not in commands
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+async def test_a_python_that_nobody_can_reach_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "bin").mkdir(parents=True)
+    closed.chmod(0o700)
+    for folder in (tmp_path, *tmp_path.parents):
+        if not folder.stat().st_mode & 0o001:
+            closed = folder  # where pytest keeps its own
+    ask = f"""
+import os
+from evaluator.sandbox import jail
+os.setresuid(65534, 65534, 65534)
+print(jail.find_closed("{tmp_path}/closed/bin/python"), jail.find_closed("/usr/bin/python3"))
+"""
+    done = await anyio.run_process([sys.executable, "-c", ask], cwd=REPOSITORY)
+    assert done.stdout.decode().split() == [str(closed), "None"]
