@@ -72,12 +72,9 @@ def _server(settings: Settings, file_limit: int) -> uvicorn.Server:
 
 def _tell_ready(settings: Settings) -> None:
     url = f"http://127.0.0.1:{settings.gateway_port}"
-    print(
-        f"gateway: ready at {url}; try\n"
-        f'  curl -s {url}/predict -d \'{{"prompt": "什么是warp？"}}\'',
-        file=sys.stderr,
-        flush=True,
-    )
+    line = f'  curl -s {url}/predict -d \'{{"prompt": "什么是warp？"}}\''
+    with contextlib.suppress(OSError):  # whoever read it may be gone, which is no reason to end
+        print(f"gateway: ready at {url}; try\n{line}", file=sys.stderr, flush=True)
 
 
 class PortTaken(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -64,6 +65,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         logging.getLogger().addHandler(errors)  # uvicorn's too: that is where a traceback goes
+        is_serving = False
         try:
             # Around the service: its connections are traced from when they are opened.
             with traces.running:
@@ -73,8 +75,13 @@ def create_app(
                     tasks.start_soon(_hasten_when_stopping, service, is_stopping, status.feed)
                     if settings.hold_port_until_warm:
                         await _hold(service, is_stopping)
+                    is_serving = True
                     yield
                     tasks.cancel_scope.cancel()
+        except Exception:
+            if is_serving:
+                _end_server()
+            raise
         finally:
             logging.getLogger().removeHandler(errors)
 
@@ -103,6 +110,12 @@ def create_app(
             Exception: _show_crash,
         },
     )
+
+
+def _end_server() -> None:
+    """End a server whose own work has failed: it would go on, and tell its last phase for ever."""
+    _log.exception("the gateway has a defect and ends, to be started again")
+    signal.raise_signal(signal.SIGTERM)
 
 
 async def _announce(service: Service, on_ready: Callable[[], None]) -> None:

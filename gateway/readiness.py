@@ -41,6 +41,8 @@ class Readiness:
         self._strikes = 0
         self._gate = asyncio.Event()
         self._wake = asyncio.Event()
+        self._is_suspected = False
+        """Since the look that is under way began: what it finds is of before."""
         self.phase = Phase.STARTING
         self.since = time.time()
         """Unix time of the last change of phase."""
@@ -64,6 +66,7 @@ class Readiness:
         in time leaves the gate as it is: prompts are not spent on an engine in that state.
         """
         if self.phase is Phase.READY:
+            self._is_suspected = True
             self._gate.clear()
             self._wake.set()
 
@@ -80,6 +83,7 @@ class Readiness:
             self._wake.clear()
 
     async def _step(self) -> None:
+        self._is_suspected = False
         health = await self._look()
         self._strikes = self._strikes + 1 if health is Health.UNSURE else 0
         if health is Health.UP:
@@ -91,7 +95,8 @@ class Readiness:
 
     async def _found_up(self) -> None:
         if self.phase is Phase.READY:
-            self._gate.set()
+            if not self._is_suspected:
+                self._gate.set()
             return
         self._enter(Phase.WARMING, "the engine is up; completions are being tried")
         try:

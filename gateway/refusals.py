@@ -17,6 +17,10 @@ from gateway.errors import (
 
 # It, or a router before it, takes no prompt at the moment.
 _BUSY_STATUSES = frozenset({429, 502, 503, 504})
+# vLLM says so, with a 500, while it lets those that it has begun with finish.
+_SHUTTING_DOWN = ("cannot schedule new futures", "shutting down")
+# Two requests at the same tokenizer, in some of vLLM's versions: told as a 400.
+_ACCIDENTS = ("Already borrowed",)
 _DEAD_ENGINE = ("EngineDeadError", "EngineCore encountered an issue", "engine is dead")
 
 
@@ -30,14 +34,20 @@ def translate(status: int, message: str) -> GatewayError:
             prompt_tokens=excess[1],
         )
     told = f"the engine answered {status}: {message}"
-    if any(sign in message for sign in _DEAD_ENGINE):
+    if _has(message, _DEAD_ENGINE):
         return EngineLost(told)
-    if status in _BUSY_STATUSES:
+    if status in _BUSY_STATUSES or (status >= 500 and _has(message, _SHUTTING_DOWN)):
         return EngineBusy(told)
+    if _has(message, _ACCIDENTS):
+        return EngineFailure(told, can_pass=True)
     if status in (400, 413, 422):
         return InvalidRequest(f"the engine refused the prompt: {message}")
     # A wrong key or model name does not pass.
     return EngineFailure(told, can_pass=status >= 500)
+
+
+def _has(message: str, signs: tuple[str, ...]) -> bool:
+    return any(sign.lower() in message.lower() for sign in signs)
 
 
 def _excess(status: int, message: str) -> tuple[int, int] | None:

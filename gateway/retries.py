@@ -6,6 +6,9 @@ from gateway.batch import Batch
 from gateway.errors import EngineFailure, EngineLost, EngineNotReady, GatewayError
 
 FIRST_DELAY_S = 0.1
+# An engine that fails may fail everybody for a second or two, as one that shuts down does: tries
+# that are made within less would spend every prompt on it.
+FIRST_FAILURE_DELAY_S = 0.5
 MAX_DELAY_S = 5.0
 
 
@@ -41,4 +44,5 @@ class Retries:
         """Return how long to wait before a prompt is asked again."""
         # The exponent is bounded too: a deadline may be hours away.
         doublings = min(batch.tries[index] - 1, 10)
-        return float(min(FIRST_DELAY_S * 2.0**doublings, MAX_DELAY_S))
+        first_s = FIRST_FAILURE_DELAY_S if batch.failures.get(index) else FIRST_DELAY_S
+        return float(min(first_s * 2.0**doublings, MAX_DELAY_S))

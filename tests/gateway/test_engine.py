@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -31,6 +32,12 @@ from tests.ports import free_port
 pytestmark = pytest.mark.anyio
 OwnEngine = Callable[[Script], FakeEngine]
 COMPLETIONS = "/v1/chat/completions"
+PROBES = {
+    "on": (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    "after_s": (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+    "every_s": (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+    "times": (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+}
 
 
 @asynccontextmanager
@@ -348,6 +355,7 @@ async def test_endless_answer_is_refused_by_its_length() -> None:
         (504, "upstream"),
         (500, "EngineCore encountered an issue. See stack trace (above) for the root cause."),
         (500, "EngineDeadError: EngineCore died"),
+        (500, "cannot schedule new futures after shutdown"),
     ],
 )
 async def test_dead_engine_behind_a_live_server_means_not_ready(
@@ -357,6 +365,31 @@ async def test_dead_engine_behind_a_live_server_means_not_ready(
     async with client_of(engine.url) as client:
         with pytest.raises(EngineNotReady, match=f"answered {code}"):
             await ask(client)
+
+
+async def test_connections_to_the_engine_are_probed(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that loses its power resets no connection."""
+    made: list[dict[str, int]] = []
+    connect = asyncio.BaseEventLoop.create_connection
+
+    async def note(loop: Any, *args: Any, sock: socket.socket, **kwargs: Any) -> Any:
+        made.append({name: sock.getsockopt(*where) for name, where in PROBES.items()})
+        return await connect(loop, *args, sock=sock, **kwargs)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", note)
+    async with client_of(engine.url) as client:
+        await ask(client)
+    assert made == [{"on": 1, "after_s": 10, "every_s": 5, "times": 3}]
+
+
+async def test_an_accident_told_as_a_refusal_can_pass(engine: FakeEngine) -> None:
+    await engine.set_script([Rule(script.Status(400, "RuntimeError: Already borrowed"))])
+    async with client_of(engine.url) as client:
+        with pytest.raises(EngineFailure) as raised:
+            await ask(client)
+    assert raised.value.can_pass
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])

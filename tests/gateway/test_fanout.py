@@ -330,6 +330,23 @@ async def test_engine_that_is_busy_for_a_while_costs_no_answer(
         assert metric(service.metrics, "evalgate_prompts_requeued_total") >= 20
 
 
+async def test_engine_that_fails_everybody_for_seconds_costs_no_answer(engine: FakeEngine) -> None:
+    """Its tries were over in less than a second, one prompt after another."""
+    prompts = [f"question {index}" for index in range(200)]
+    async with warm_service(engine) as service:
+        await engine.set_script([Rule(script.Status(500, "no"))])
+        batches: list[Batch] = []
+
+        async def collect() -> None:
+            batches.append(await run(service, prompts, 60))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(collect)
+            await anyio.sleep(2)
+            await engine.set_script([])
+        assert batches[0].answers == answers_to(prompts)
+
+
 async def test_engine_that_stays_busy_ends_at_the_deadline_not_before(engine: FakeEngine) -> None:
     async with warm_service(engine, max_engine_attempts=1) as service:
         await engine.set_script([Rule(script.Status(503, "later"))])

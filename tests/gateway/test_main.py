@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -51,6 +55,64 @@ def test_what_cannot_start_says_why_in_one_line(environment: dict[str, str], lin
         assert gateway.wait() == 3
     [told] = gateway.stderr
     assert re.match(f"gateway: cannot start: {line}", told), told
+
+
+async def test_serves_on_when_nobody_reads_what_it_says(engine: FakeEngine) -> None:
+    """The line that tells of the ready gateway found its reader gone, and the rest went with it."""
+    port = free_port()
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.Popen(  # noqa: ASYNC220 - it does not end by itself
+        [sys.executable, "-m", "gateway"],
+        env={**os.environ, **environment_of(engine), "GATEWAY_PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+        stderr=write,
+    )
+    os.close(write)
+    try:
+        await wait_for_status(port, 200)
+        await anyio.sleep(1)  # the line comes right after
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+            reply = await client.post(f"http://127.0.0.1:{port}/predict", json={"prompt": "a"})
+        assert reply.json() == {"response": "answer to: a"}
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_ends_when_its_own_work_has_failed(engine: FakeEngine, tmp_path: Path) -> None:
+    program = tmp_path / "broken.py"
+    program.write_text(
+        "import sys, gateway.__main__ as own\n"
+        "def fail(settings): raise ZeroDivisionError('a defect')\n"
+        "own._tell_ready = fail\n"
+        "sys.exit(own.main())\n"
+    )
+    with anyio.fail_after(60):
+        done = await anyio.run_process(
+            [sys.executable, str(program)],
+            env={
+                **os.environ,
+                **environment_of(engine),
+                "GATEWAY_PORT": str(free_port()),
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+            },
+            check=False,
+        )
+    assert done.returncode == ENDED_BY_SIGTERM
+    assert b"ZeroDivisionError: a defect" in done.stdout
+    assert b"the gateway has a defect and ends" in done.stdout
+
+
+async def wait_for_status(port: int, status: int) -> None:
+    url = f"http://127.0.0.1:{port}/"
+    with anyio.fail_after(30):
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(url)).status_code == status:
+                        return
+                await anyio.sleep(0.05)
 
 
 def test_taken_port_cannot_start() -> None:

@@ -255,14 +255,14 @@ async def test_body_just_inside_its_limit_is_read(engine: FakeEngine) -> None:
 async def test_batch_without_any_answer_is_the_engines_error(
     engine: FakeEngine, action: script.Action, status: int, kind: str
 ) -> None:
-    async with serving(settings_for(engine.url)) as gateway:
+    async with serving(settings_for(engine.url, max_engine_attempts=2)) as gateway:
         await engine.set_script([Rule(action)])
         for prompt in ("a", ["a", "b", ""]):
             assert error_of(await gateway.predict(prompt))[:2] == (status, kind)
 
 
 async def test_failing_prompt_in_a_batch_is_an_empty_answer(engine: FakeEngine) -> None:
-    async with serving(settings_for(engine.url)) as gateway:
+    async with serving(settings_for(engine.url, max_engine_attempts=2)) as gateway:
         await engine.set_script([Rule(script.Status(500, "out of paper"), match="bad")])
         got = await gateway.predict(["good", "bad"])
         assert (got.status_code, got.json()) == (200, {"response": ["answer to: good", ""]})

@@ -292,9 +292,43 @@ async def test_failing_warm_up_stays_warming() -> None:
 
 
 async def test_suspicion_before_warmth_changes_nothing() -> None:
-    readiness = Readiness(Looks([]), succeed, Metrics(), interval_s=1, strikes=1)
+    looks = 0
+
+    async def look() -> Health:
+        nonlocal looks
+        looks += 1
+        return DOWN
+
+    readiness = Readiness(look, succeed, Metrics(), interval_s=60, strikes=1)
     readiness.suspect()
-    assert readiness.phase is Phase.STARTING
+    with anyio.move_on_after(0.5):
+        await readiness.run()
+    assert (readiness.phase, looks) == (Phase.STARTING, 1), "the next look is made in its turn"
+
+
+async def test_a_look_from_before_a_suspicion_opens_no_gate() -> None:
+    looks = 0
+    answer = anyio.Event()
+
+    async def look() -> Health:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            await answer.wait()
+        return UP if looks < 3 else DOWN
+
+    readiness = Readiness(look, succeed, Metrics(), interval_s=0.01, strikes=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(readiness.run)
+        with anyio.fail_after(10):
+            while looks < 2:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            readiness.suspect()
+            answer.set()
+            with anyio.move_on_after(0.3) as limit:
+                await readiness.wait_until_ready()
+        assert limit.cancelled_caught
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_look_that_breaks_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
