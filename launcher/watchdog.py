@@ -35,7 +35,7 @@ class Patience:
     interval_s: float
     stall_s: float
     silent_s: float
-    # How often an idle engine is asked for a token; 0: never.
+    # How often an engine that makes no step is asked for a token; 0: never.
     canary_s: float
 
     @property
@@ -85,10 +85,15 @@ class Judge:
             self._still_looks = 0
         self._still_looks += 1
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether the engine had nothing to do when last seen."""
-        return self._last is not None and self._last.in_flight == 0
+    def makes_no_step(self, now: float) -> bool:
+        """Whether a token says more than the counters: it is idle, or has long stood still.
+
+        vLLM 0.10 counts its requests only in a step that gives an answer: when all of them were
+        given up at once it goes on telling them, and only a further request puts that right.
+        """
+        if self._last is None:
+            return False
+        return self._last.in_flight == 0 or now - self._still_since >= self._patience.canary_s
 
     def verdict(self, now: float) -> str | None:
         """Return why the engine counts as hung, or None."""
@@ -174,8 +179,9 @@ class Watchdog:
             await anyio.sleep(patience.interval_s)
 
     def _is_canary_due(self) -> bool:
-        is_due = anyio.current_time() >= self._next_canary_at
-        return is_due and self._judge.is_idle and not self._judge.has_canary
+        now = anyio.current_time()
+        is_due = now >= self._next_canary_at and not self._judge.has_canary
+        return is_due and self._judge.makes_no_step(now)
 
     async def _send_canary(self, question: Question) -> None:
         self._judge.has_canary = True

@@ -159,11 +159,23 @@ def test_a_canary_is_work_that_the_engine_has_not_counted() -> None:
     """A step that hangs first after a rest: vLLM still counts no request."""
     case = Case()
     assert case.see(0, 7) is None
-    assert case.judge.is_idle
+    assert case.judge.makes_no_step(case.now)
     case.judge.has_canary = True
     assert [case.see(0, 7) for _ in range(9)] == [None] * 9
     assert case.see(0, 7) == "hung: 1 request in flight, no progress for 45 s"
-    assert not case.judge.is_idle
+
+
+def test_an_engine_at_work_is_asked_for_a_token_only_once_it_stands_still() -> None:
+    case = Case()
+    assert not case.judge.makes_no_step(case.now), "nothing is known yet"
+    for step in range(10):
+        case.see(12, step)
+        assert not case.judge.makes_no_step(case.now)
+    case.see(12, 9)
+    case.see(12, 9)
+    assert not case.judge.makes_no_step(case.now)
+    case.see(12, 9)
+    assert case.judge.makes_no_step(case.now)
 
 
 # The loop, in real time but with little patience.
@@ -300,6 +312,29 @@ async def test_an_idle_engine_that_hangs_is_found_by_its_token() -> None:
         with anyio.fail_after(20):
             assert (await watchdog.watch()).startswith("hung: 1 request in flight, no progress")
         assert (await engine.stats()).peak_running == 1, "it is not asked again meanwhile"
+
+
+@pytest.mark.anyio
+async def test_requests_that_are_counted_on_after_they_were_given_up_are_no_hang(
+    engine: FakeEngine,
+) -> None:
+    """vLLM 0.10 tells what was in flight at its last step with an answer."""
+    shown = Counters(12, 0)
+
+    def read_late(text: str) -> Counters | None:
+        nonlocal shown
+        told = read_counters(text)
+        if told is not None and told.progress != shown.progress:
+            shown = told
+        return shown
+
+    late = replace(plan(engine, canary(LauncherSettings())), read_counters=read_late)
+    patience = replace(NOT_SILENT, stall_s=1, canary_s=0.2)
+    async with watched(Watchdog(late, patience)):
+        with anyio.fail_after(10):
+            while shown.in_flight:  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+        await anyio.sleep(3)  # longer than the patience, also while kernels compile
 
 
 @pytest.mark.anyio
