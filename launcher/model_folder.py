@@ -9,6 +9,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,25 @@ _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 # The place of a file among its kind, as the makers of shards name it.
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)(\.safetensors)")
+# What an engine, or a tokenizer, looks for by name at a folder's top. configuration.json is not
+# among them: ModelScope itself puts one into a new model.
+_READ_BY_ENGINES = (
+    "*.safetensors",
+    "*.bin",
+    "*.index.json",
+    "*config.json",
+    "params.json",
+    "tokenizer*.json",
+    "tokenizer.model*",
+    *_TOKENIZER_FILES,
+    "*.tiktoken",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+)
+_LEFT_BY_TRAINERS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
 _LFS_POINTER = b"version https://git-lfs"
 # The format's own limit: a longer header is garbage, not a header.
 _MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
@@ -57,6 +77,16 @@ def has_chat_template(path: Path) -> bool:
         return True
     config = read_object(path / "tokenizer_config.json")
     return bool(config and config.get("chat_template"))
+
+
+def is_read_by_engines(path: str) -> bool:
+    """Whether a file by this path in a model folder changes what an engine serves.
+
+    Weights, their indexes, configuration, tokenizer and chat template, at the folder's top.
+    """
+    if "/" in path or path.startswith(".") or path in _LEFT_BY_TRAINERS:
+        return False
+    return any(fnmatch(path, pattern) for pattern in _READ_BY_ENGINES)
 
 
 def context_len(path: Path) -> int | None:

@@ -23,6 +23,14 @@ _MAX_DETAIL_CHARS = 300
 
 
 @dataclass(frozen=True)
+class HubFile:
+    """A file as the hub lists it; not of every file it tells the content's SHA-256, in hex."""
+
+    size_bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True)
 class HubModel:
     """A model's id, revision and hub; `endpoint` None is ModelScope itself."""
 
@@ -55,12 +63,20 @@ class HubModel:
         found = api.resolve_endpoint_for_read(self.model_id, token=self.token)
         return HubApi(endpoint=found, token=self.token)
 
-    def sizes(self) -> Mapping[str, int]:
-        """Ask the hub for the model's files and their sizes."""
+    def files(self) -> Mapping[str, HubFile]:
+        """Ask the hub for the model's files, by their paths."""
         files = self.api_for_reading().list_repo_files(
             self.model_id, "model", revision=self.revision
         )
-        return {str(file.path): int(file.size) for file in files if str(file.type) != "tree"}
+        return {
+            str(file.path): HubFile(int(file.size), file.sha256 or None)
+            for file in files
+            if str(file.type) != "tree"
+        }
+
+    def sizes(self) -> Mapping[str, int]:
+        """Ask the hub for the model's files and their sizes."""
+        return {path: file.size_bytes for path, file in self.files().items()}
 
     def hidden(self, text: str) -> str:
         """Return `text` without the token."""

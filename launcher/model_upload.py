@@ -1,7 +1,8 @@
 """`python -m launcher model upload`: puts a model folder on ModelScope, with its own client.
 
-It must not change the folder, and it keeps no credential. What the hub has already is not sent
-again: the client asks it by content, and keeps its notes in the cache folder.
+It must not change the folder nor delete on the hub, and it keeps no credential. What the hub has
+already is not sent again: the client asks it by content. Until all is there, the client's notes
+are in the cache folder.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from launcher.errors import CannotStart, LauncherError
-from launcher.model_folder import check_adapter, check_complete, has_chat_template
-from launcher.model_hub import DEFAULT_REVISION, HubModel, check_id, quieten_progress
+from launcher.model_folder import (
+    check_adapter,
+    check_complete,
+    has_chat_template,
+    is_read_by_engines,
+)
+from launcher.model_hub import DEFAULT_REVISION, HubFile, HubModel, check_id, quieten_progress
 from launcher.model_sizes import decimal
 from launcher.settings import LauncherSettings
 
@@ -39,6 +45,7 @@ LEFT_OUT = (
 )
 # The client's logger, under which it says why a file failed.
 _CLIENT = "modelscope_hub"
+_HASHED_AT_ONCE_BYTES = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +81,7 @@ def upload(folder: Path, target: HubModel, *, is_private: bool, cache_dir: Path)
     """Bring a whole model, or an adapter, to the hub and see that it is there.
 
     Blocks; progress on stderr. Run again, it goes on where it was. Raises CannotStart (no whole
-    model, a refused token) or LauncherError.
+    model, a refused token) or LauncherError (network, quota, or the hub has more than the folder).
     """
     check_id(target.model_id, "--to")
     _check_folder(folder)
@@ -86,17 +93,23 @@ def upload(folder: Path, target: HubModel, *, is_private: bool, cache_dir: Path)
     try:
         _create(target, is_private=is_private)
         _send(folder, files, target, notes)
-        lacks = _lacks(files, target)
+        there = target.files()
+        lacks = _lacks(folder, files, there)
         if lacks:
-            # Noted as sent, and not there: the model was deleted, or made anew.
+            # Noted as sent, and not there: the model was deleted, or another came in between.
             notes.unlink(missing_ok=True)
             _send(folder, files, target, notes)
-            lacks = _lacks(files, target)
+            there = target.files()
+            lacks = _lacks(folder, files, there)
+        if not lacks:
+            # They would have the client send nothing once another folder has gone to this id.
+            notes.unlink(missing_ok=True)
     except (HubError, OSError) as exc:
         raise target.explain(exc, f"could not upload {folder} to {target.hub}") from exc
     if lacks:
         told = ", ".join(lacks[:3])
         raise LauncherError(f"{target.hub} does not list {told} of {target} as sent; run it again")
+    _check_nothing_else(files, there, target)
     log.info("%s has all %d files of %s", target.hub, len(files), target)
 
 
@@ -176,9 +189,40 @@ def _to_send(folder: Path) -> dict[str, int]:
     }
 
 
-def _lacks(files: Mapping[str, int], target: HubModel) -> list[str]:
-    there = target.sizes()
-    return [name for name, size in files.items() if there.get(name) != size]
+def _lacks(folder: Path, files: Mapping[str, int], there: Mapping[str, HubFile]) -> list[str]:
+    """Return which files the hub lists not at all, or with another size or content."""
+    return [
+        name
+        for name, size in files.items()
+        if name not in there or not _is_same(folder / name, size, there[name])
+    ]
+
+
+def _is_same(file: Path, size: int, listed: HubFile) -> bool:
+    if listed.size_bytes != size:
+        return False
+    return listed.sha256 is None or listed.sha256 == _sha256(file)
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as handle:
+        while block := handle.read(_HASHED_AT_ONCE_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_nothing_else(
+    files: Mapping[str, int], there: Mapping[str, HubFile], target: HubModel
+) -> None:
+    """Raise LauncherError for what an earlier model left: an engine would serve a mixture."""
+    more = sorted(name for name in there if name not in files and is_read_by_engines(name))
+    if more:
+        raise LauncherError(
+            f"{target} on {target.hub} has all of the folder, but also {', '.join(more)} of "
+            "another model, which an engine would read: delete that on the model's page and run "
+            "this again, or upload to a new id"
+        )
 
 
 def _digest(folder: Path, target: HubModel) -> str:

@@ -47,6 +47,7 @@ class Hub:
     gone: set[str] = field(default_factory=set)  # listed, but 404 when asked for
     listings_left: int | None = None  # then the model is not there any more
     wrong_sha256: set[str] = field(default_factory=set)
+    tells_sha256: bool = True
     wrong_size: set[str] = field(default_factory=set)
     claimed_bytes: dict[str, int] = field(default_factory=dict)  # in the listing, not in truth
     # Bytes of a file after which nothing more comes, though the connection stays.
@@ -93,7 +94,8 @@ class Hub:
     def _entry(self, path: str, content: bytes) -> dict[str, object]:
         sha256 = hashlib.sha256(b"other" if path in self.wrong_sha256 else content).hexdigest()
         size = self.claimed_bytes.get(path, len(content) + (path in self.wrong_size))
-        return {"Path": path, "Name": path, "Type": "blob", "Size": size, "Sha256": sha256}
+        entry = {"Path": path, "Name": path, "Type": "blob", "Size": size}
+        return entry | ({"Sha256": sha256} if self.tells_sha256 else {})
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:

@@ -152,3 +152,24 @@ def test_the_context_length_is_what_the_model_declares(
 ) -> None:
     (tmp_path / "config.json").write_bytes(config)
     assert model_folder.context_len(tmp_path) == length
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (WEIGHTS, True),
+        ("pytorch_model-1.bin", True),
+        (f"{WEIGHTS}.index.json", True),
+        ("generation_config.json", True),
+        ("tokenizer.model", True),
+        ("tekken.json", True),
+        ("chat_template.jinja", True),
+        ("configuration.json", False),
+        ("README.md", False),
+        ("training_args.bin", False),
+        (".hidden.safetensors", False),
+        (f"original/{WEIGHTS}", False),
+    ],
+)
+def test_what_engines_read_is_told_by_its_name(path: str, expected: bool) -> None:
+    assert model_folder.is_read_by_engines(path) is expected

@@ -12,12 +12,14 @@ import pytest
 
 from launcher.interpreter import REPOSITORY
 from tests.fakes.hub import Hub
-from tests.fakes.model_files import WEIGHTS, model_files, write_model
+from tests.fakes.model_files import SHARDS, WEIGHTS, model_files, sharded_files, write_model
 
 MODEL_ID = "someone/tiny-model"
 TOKEN = "secret-token"
 TEMPLATE = {"chat_template.jinja": b"{{ messages }}"}
 FILES = {**model_files(), **TEMPLATE}
+# Of the same sizes, as the checkpoints of one training are.
+LATER_FILES = {**FILES, "config.json": FILES["config.json"].replace(b"qwen3", b"qwen4")}
 
 
 @pytest.fixture
@@ -127,6 +129,58 @@ def test_a_model_that_was_deleted_there_is_sent_whole_again(hub: Hub, model: Pat
     done = upload(hub, model)
     assert done.returncode == 0, done.stderr
     assert hub.files == FILES
+
+
+def test_an_earlier_checkpoint_is_sent_again_after_a_later_one(hub: Hub, model: Path) -> None:
+    """The client's notes of the first upload outlived it: nothing was sent, and that succeeded."""
+    later = write_model(model.parent / "later", LATER_FILES)
+    for folder in (model, later, model):
+        done = upload(hub, folder)
+        assert done.returncode == 0, done.stderr
+    assert hub.files == FILES
+
+
+def test_notes_that_another_upload_made_untrue_are_not_believed(hub: Hub, model: Path) -> None:
+    """Files of the same size were taken for the same files."""
+    hub.claimed_bytes = {WEIGHTS: 5}  # so that the first one's notes are kept
+    assert upload(hub, model).returncode == 1
+    hub.claimed_bytes.clear()
+    assert upload(hub, write_model(model.parent / "later", LATER_FILES)).returncode == 0
+    done = upload(hub, model)
+    assert done.returncode == 0, done.stderr
+    assert hub.files == FILES
+
+
+def test_another_content_of_the_same_size_is_told(hub: Hub, model: Path) -> None:
+    hub.wrong_sha256 = {"config.json"}
+    done = upload(hub, model)
+    assert done.returncode == 1
+    assert f"does not list config.json of {MODEL_ID} (master) as sent" in last_line(done)
+
+
+def test_a_hub_that_tells_no_checksums_is_believed(hub: Hub, model: Path) -> None:
+    hub.tells_sha256 = False
+    done = upload(hub, model)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_an_earlier_model_left_is_told(hub: Hub, model: Path) -> None:
+    """A build fetched the old index and shards with the new file, and the old were served."""
+    earlier = {**sharded_files(), "chat_template.json": b"{}", "training_args.bin": b"a"}
+    kept = {"configuration.json": b"{}", "README.md": b"mine", ".gitattributes": b"*"}
+    hub.uploads.is_missing = False
+    hub.files.update(earlier | kept)
+    done = upload(hub, model)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    left = ", ".join(["chat_template.json", *SHARDS, f"{WEIGHTS}.index.json"])
+    assert f"also {left} of another model" in last_line(done)
+    assert last_line(done).endswith("or upload to a new id")
+    assert "has all 5 files" not in done.stderr
+
+    hub.files = FILES | kept  # as its owner leaves it
+    done = upload(hub, model)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_the_hub_does_not_list_afterwards_is_told(hub: Hub, model: Path) -> None:
