@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from launcher.errors import CannotStart, LauncherError
-from launcher.model_folder import check_complete, read_object
+from launcher.model_folder import check_complete, is_read_by_engines, read_object
 from launcher.model_hub import DEFAULT_REVISION, HubModel, check_id, quieten_progress
 from launcher.model_listing import Left, compare, free_bytes, partial_bytes
 from launcher.model_pace import Pace, kept
@@ -55,8 +56,12 @@ def fetch(
     check_id(model_id, setting)
     source = HubModel(model_id, revision or DEFAULT_REVISION, token or None, endpoint or None)
     folder = model_root / model_id
-    is_stamped = read_object(folder / STAMP_NAME) == _stamp(source, is_complete=True)
+    old = read_object(folder / STAMP_NAME) or {}
+    is_stamped = old.items() >= _stamp(source, is_complete=True).items()
     if is_stamped and _is_complete(folder, check):
+        # Of a branch, what it held when it was fetched.
+        told = "using the copy of %s that is in %s; %s is not asked for a newer one"
+        log.info(told, source, folder, source.hub)
         return folder
     quieten_progress()
     from modelscope_hub.errors import HubError
@@ -65,12 +70,12 @@ def fetch(
         sizes = source.sizes()
         # Before anything is deleted: what does not fit must not cost the model that is there.
         _check_room(compare(sizes, folder), source, folder)
-        _forget_other_revision(folder, source)
+        _forget_earlier(old, folder, source, sizes)
         left = compare(sizes, folder)
-        _write_stamp(folder, source, is_complete=False)
+        _write_stamp(folder, source, sizes, is_complete=False)
         _download(source, folder, left, model_root / ".modelscope", budget_s)
         check(folder)
-        _write_stamp(folder, source, is_complete=True)
+        _write_stamp(folder, source, sizes, is_complete=True)
     except (HubError, OSError) as exc:
         failure = f"could not fetch {source} from {source.hub} into {folder}"
         raise source.explain(exc, failure) from exc
@@ -126,23 +131,39 @@ def _counting(pace: Pace, folder: Path) -> type:
     return Counting
 
 
-def _forget_other_revision(folder: Path, source: HubModel) -> None:
+def _forget_earlier(
+    old: Mapping[str, Any], folder: Path, source: HubModel, listed: Collection[str]
+) -> None:
+    """Delete what an earlier fetch, by its stamp, left and must not be mixed with this one."""
+    if not old:
+        return
+    if (old.get("model_id"), old.get("revision")) != (source.model_id, source.revision):
+        _forget_weights(folder)
+    _forget_unlisted(old.get("files", []), folder, listed)
+
+
+def _forget_weights(folder: Path) -> None:
     """Delete the weights that another revision left, whole or in part.
 
     Revisions may be sharded differently, and a stale index would make the engine load old weights.
     """
-    old = read_object(folder / STAMP_NAME)
-    if old is None or (old.get("model_id"), old.get("revision")) == (
-        source.model_id,
-        source.revision,
-    ):
-        return
     for pattern in _WEIGHT_PATTERNS:
         for leftover in folder.glob(pattern):
             leftover.unlink()
 
 
-def _stamp(source: HubModel, *, is_complete: bool) -> dict[str, str | bool]:
+def _forget_unlisted(fetched: Collection[str], folder: Path, listed: Collection[str]) -> None:
+    """Delete what another revision, or the same before its branch moved, left beside the listed.
+
+    Engines prefer an index to a single file, and a template's own file to the tokenizer's. What
+    was not fetched, as a chat template that the model lacked, is the folder's owner's, and stays.
+    """
+    for name in fetched:
+        if name not in listed and is_read_by_engines(name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _stamp(source: HubModel, *, is_complete: bool) -> dict[str, Any]:
     return {
         "model_id": source.model_id,
         "revision": source.revision,
@@ -150,10 +171,12 @@ def _stamp(source: HubModel, *, is_complete: bool) -> dict[str, str | bool]:
     }
 
 
-def _write_stamp(folder: Path, source: HubModel, *, is_complete: bool) -> None:
+def _write_stamp(
+    folder: Path, source: HubModel, files: Iterable[str], *, is_complete: bool
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = json.dumps(_stamp(source, is_complete=is_complete))
-    (folder / STAMP_NAME).write_text(stamp, encoding="utf-8")
+    stamp = _stamp(source, is_complete=is_complete) | {"files": sorted(files)}
+    (folder / STAMP_NAME).write_text(json.dumps(stamp), encoding="utf-8")
 
 
 def _is_complete(folder: Path, check: Callable[[Path], None]) -> bool:

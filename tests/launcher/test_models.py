@@ -12,7 +12,14 @@ from launcher import models
 from launcher.errors import CannotStart, LauncherError
 from launcher.interpreter import REPOSITORY
 from tests.fakes.hub import Hub
-from tests.fakes.model_files import SHARDS, WEIGHTS, model_files, safetensors, sharded_files
+from tests.fakes.model_files import (
+    SHARDS,
+    WEIGHTS,
+    model_files,
+    safetensors,
+    sharded_files,
+    write_model,
+)
 
 MODEL_ID = "someone/tiny-model"
 
@@ -71,11 +78,18 @@ def test_fetch_brings_every_file_and_shows_progress(
     assert "4/4" in err
 
 
-def test_fetch_of_a_complete_folder_asks_the_hub_nothing(hub: Hub, tmp_path: Path) -> None:
+def test_fetch_of_a_complete_folder_asks_the_hub_nothing_and_says_so(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "launcher")
     path = fetch(hub, tmp_path)
     hub.requests.clear()
     assert fetch(hub, tmp_path, revision="master") == path
     assert hub.requests == []
+    assert caplog.messages[-1] == (
+        f"using the copy of {MODEL_ID} (master) that is in {path}; "
+        f"{hub.url} is not asked for a newer one"
+    )
 
 
 def test_fetch_replaces_a_file_that_was_lost_or_damaged_after_the_download(
@@ -131,6 +145,43 @@ def test_an_interrupted_revision_leaves_no_weights_to_another(hub: Hub, tmp_path
         fetch(hub, tmp_path)
     hub.files, hub.gone = model_files(), set()
     assert contents(fetch(hub, tmp_path, revision="v2")) == hub.files
+
+
+def test_another_revision_leaves_nothing_that_an_engine_reads(hub: Hub, tmp_path: Path) -> None:
+    """The first one's chat template was served with the second, which has its own elsewhere."""
+    hub.revisions = ("master", "v2")
+    hub.files = {**model_files(), "chat_template.jinja": b"old", "generation_config.json": b"{}"}
+    path = fetch(hub, tmp_path)
+    hub.files = model_files()
+    fetch(hub, tmp_path, revision="v2")
+    assert contents(path) == hub.files
+
+
+def test_a_branch_that_moved_leaves_nothing_of_what_was_fetched_in_part(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """The old index stayed beside the new single file, and its shards were served."""
+    hub.files = sharded_files()
+    hub.gone = {"tokenizer.json"}
+    with pytest.raises(LauncherError):
+        fetch(hub, tmp_path)
+    hub.files, hub.gone = model_files(), set()
+    assert contents(fetch(hub, tmp_path)) == hub.files
+
+
+def test_a_folder_that_no_fetch_made_loses_nothing(hub: Hub, tmp_path: Path) -> None:
+    path = write_model(tmp_path / MODEL_ID, {"chat_template.jinja": b"mine", "own.bin": b"mine"})
+    fetch(hub, tmp_path)
+    assert contents(path) == {**hub.files, "chat_template.jinja": b"mine", "own.bin": b"mine"}
+
+
+def test_a_chat_template_that_was_put_beside_the_model_stays(hub: Hub, tmp_path: Path) -> None:
+    hub.revisions = ("master", "v2")
+    path = write_model(fetch(hub, tmp_path), {"chat_template.jinja": b"mine"})
+    (path / WEIGHTS).unlink()
+    fetch(hub, tmp_path)
+    fetch(hub, tmp_path, revision="v2")
+    assert contents(path) == {**hub.files, "chat_template.jinja": b"mine"}
 
 
 def test_what_another_revision_left_is_still_to_come(
