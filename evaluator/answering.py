@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import anyio
 
 from evaluator.answer_journal import Answered, Journal
-from evaluator.client import Client, PredictFailed
+from evaluator.client import Answers, Client, PredictFailed
 from evaluator.health import INTERVAL_S, Health, wait_until_healthy
 from evaluator.phases import describe_seen
 
@@ -72,24 +72,28 @@ class Asker:
         if left:
             await self._wait_for_service()
         for indices in _cut(left, chunk):
-            prompts = [questions[index] for index in indices]
-            answers = await self._ask_chunk(prompts) if chunk > 1 else None
-            if answers is not None:
-                self._add(journal, dict(zip(indices, map(Answered, answers), strict=True)))
+            prompts = {index: questions[index] for index in indices}
+            answers = await self._ask_chunk(prompts) if chunk > 1 else {}
+            if answers:
+                self._add(journal, answers)
                 on_answers()
-                continue
-            for index, prompt in zip(indices, prompts, strict=True):
-                self._record(journal, index, *await self._ask_alone(prompt))
-                on_answers()
+            for index in indices:
+                if index not in answers:
+                    self._record(journal, index, *await self._ask_alone(prompts[index]))
+                    on_answers()
         if self._given_up:
             if not _is_proven(journal):
                 raise self._lost("not one question was answered", self._given_up)
-            self._add(journal, {})
+            journal.add(self._given_up)
+            self._given_up.clear()
             on_answers()
 
     def _add(self, journal: Journal, answers: Mapping[int, Answered]) -> None:
-        journal.add({**self._given_up, **answers})
-        self._given_up.clear()
+        """Record answers, and what was given up before if they show that others are answered."""
+        is_shown = any(known.answer for known in answers.values())
+        journal.add({**self._given_up, **answers} if is_shown else answers)
+        if is_shown:
+            self._given_up.clear()
 
     def _record(self, journal: Journal, index: int, answered: Answered, status: int) -> None:
         is_own_fault = status in _PROMPTS_OWN_FAULT and _is_proven(journal)
@@ -104,23 +108,23 @@ class Asker:
         last = failed[max(failed)].error
         return ServiceLost(f"{self._client.url}: {what}, the last one with: {last}")
 
-    async def _ask_chunk(self, prompts: list[str]) -> list[str] | None:
-        """Return the answers to a chunk; None when it has to be asked one by one."""
+    async def _ask_chunk(self, prompts: Mapping[int, str]) -> dict[int, Answered]:
+        """Return the answers to a chunk; those that are not there have to be asked one by one."""
         for pause_s in (0.0, *self._patience.chunk_backoff_s):
             await anyio.sleep(pause_s)
             try:
                 with anyio.fail_after(self._patience.request_s):
-                    answers = await self._client.ask_batch(prompts)
+                    answers = await self._client.ask_batch(list(prompts.values()))
             except TimeoutError:
                 pass
             except PredictFailed as exc:
                 if exc.status in _PROMPTS_OWN_FAULT:
-                    return None
+                    return {}
             else:
-                if len(answers) == len(prompts):
-                    return answers
+                if len(answers.texts) == len(prompts):
+                    return _take(prompts, answers)
             await self._wait_for_service()
-        return None
+        return {}
 
     async def _ask_alone(self, prompt: str) -> tuple[Answered, int]:
         """Return the answer, or the last error with the status that it came with."""
@@ -157,6 +161,17 @@ def _cut(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (indices[start : start + size] for start in range(0, len(indices), size))
 
 
+def _take(prompts: Mapping[int, str], answers: Answers) -> dict[int, Answered]:
+    """Keep what is whole: an empty answer may stand for a failure, and any may be the cut one."""
+    if answers.ended.get("partial"):
+        return {}
+    return {
+        index: Answered(text)
+        for (index, prompt), text in zip(prompts.items(), answers.texts, strict=True)
+        if text or not prompt.strip()
+    }
+
+
 def _is_proven(journal: Journal) -> bool:
-    """Whether the service has answered anything at all."""
-    return any(not known.error for known in journal.answers.values())
+    """Whether the service has answered anything at all; an empty answer shows nothing."""
+    return any(known.answer for known in journal.answers.values())

@@ -6,7 +6,9 @@ It knows no limits: whoever calls says how long it may take.
 from __future__ import annotations
 
 import json
+import re
 import socket
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal, NamedTuple, TypeVar
 
@@ -16,6 +18,7 @@ import msgspec
 Mode = Literal["batch", "single"]
 # "ok" asks for one POST per question, "batch" for one POST with all of them.
 _MODES: dict[object, Mode] = {"ok": "single", "batch": "batch"}
+_ANSWERS_HEADER = "X-Evalgate-Answers"
 
 
 class Sighting(NamedTuple):
@@ -25,6 +28,15 @@ class Sighting(NamedTuple):
     """None while the service is not healthy."""
     what: str
     """In a word or two, to be counted."""
+
+
+class Answers(NamedTuple):
+    """What came back for many prompts."""
+
+    texts: list[str]
+    """However many; what failed, or was not begun in time, is ""."""
+    ended: Mapping[str, int]
+    """How many of the prompts ended how, {"whole": 5, "partial": 2}; empty where nothing tells."""
 
 
 class PredictFailed(Exception):
@@ -104,13 +116,15 @@ class Client:
         mode = _MODES.get(status)
         return Sighting(mode, "healthy" if mode else f'status "{status[:20]}"')
 
-    async def ask_batch(self, prompts: list[str]) -> list[str]:
+    async def ask_batch(self, prompts: list[str]) -> Answers:
         """POST all prompts at once and return the answers, however many; raises PredictFailed."""
-        return _parse(await self._post(prompts), BatchReply).response
+        reply = await self._post(prompts)
+        texts = _parse(reply.content, BatchReply).response
+        return Answers(texts, _read_counts(reply.headers.get(_ANSWERS_HEADER, "")))
 
     async def ask_one(self, prompt: str) -> str:
         """POST one prompt and return its answer; raises PredictFailed."""
-        return _parse(await self._post(prompt), SingleReply).response
+        return _parse((await self._post(prompt)).content, SingleReply).response
 
     async def metrics(self) -> str:
         """Return the text of `GET /metrics`, "" where there is none."""
@@ -120,7 +134,7 @@ class Client:
             return ""
         return reply.text if reply.status_code == 200 else ""
 
-    async def _post(self, prompt: str | list[str]) -> bytes:
+    async def _post(self, prompt: str | list[str]) -> httpx.Response:
         # json, not msgspec: it also encodes the lone surrogates that a question file may hold.
         body = json.dumps({"prompt": prompt}).encode()
         headers = {"content-type": "application/json"}
@@ -131,7 +145,7 @@ class Client:
         if reply.status_code != 200:
             says = f", says {_excerpt(reply.content)}" if reply.content else ""
             raise PredictFailed(f"status {reply.status_code}{says}", reply.status_code)
-        return reply.content
+        return reply
 
 
 Reply = TypeVar("Reply", BatchReply, SingleReply)
@@ -143,6 +157,11 @@ def _parse(body: bytes, kind: type[Reply]) -> Reply:
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         says = _excerpt(body)
         raise PredictFailed(f"the body is not the contract: {exc}; it is {says}", 200) from exc
+
+
+def _read_counts(header: str) -> dict[str, int]:
+    found = re.findall(r"([a-z]+)=([0-9]{1,9})(?![0-9])", header)
+    return {outcome: int(count) for outcome, count in found}
 
 
 def _excerpt(body: bytes, length: int = 120) -> str:

@@ -93,6 +93,64 @@ async def test_poison_question_costs_only_itself(tmp_path: Path, action: Action)
             assert service.posts == [QUESTIONS[:3], *tries, ["q6"]]
 
 
+@pytest.mark.parametrize("ended", ["", "whole=2 partial=0 blank=0 failed=1 unfinished=0"])
+async def test_empty_answers_of_a_chunk_are_asked_one_by_one(tmp_path: Path, ended: str) -> None:
+    """One answer makes a gateway's reply a 200; the "" of the others was recorded."""
+    async with FakeService([Rule("empty", match="q4", times=1, ended=ended)]).running() as service:
+        with journal_in(tmp_path) as journal:
+            await ask(service, journal)
+            assert service.posts == [QUESTIONS[:3], QUESTIONS[3:6], "q4", ["q6"]]
+            assert texts(journal) == ALL
+
+
+async def test_prompt_that_fails_in_a_chunk_and_alone_has_an_error(tmp_path: Path) -> None:
+    rules = [Rule("empty", match="q4", times=1), Rule("status", match="q4", code=502)]
+    async with FakeService(rules).running() as service:
+        with journal_in(tmp_path) as journal:
+            await ask(service, journal)
+            assert texts(journal) == [*ALL[:4], "", *ALL[5:]]
+            assert journal.answers[4].error.startswith("status 502")
+
+
+async def test_empty_answer_alone_is_the_answer(tmp_path: Path) -> None:
+    async with FakeService([Rule("empty", match="q4")]).running() as service:
+        with journal_in(tmp_path) as journal:
+            await ask(service, journal)
+            assert journal.answers[4] == Answered("")
+            assert service.posts == [QUESTIONS[:3], QUESTIONS[3:6], "q4", ["q6"]]
+
+
+async def test_chunk_with_answers_that_are_cut_is_asked_one_by_one(tmp_path: Path) -> None:
+    """Cut at the gateway's deadline; only its header tells, and not which ones."""
+    rules = [Rule("partial", match="q4", times=1, ended="whole=2 partial=1 blank=0")]
+    async with FakeService(rules).running() as service:
+        with journal_in(tmp_path) as journal:
+            await ask(service, journal)
+            assert service.posts == [QUESTIONS[:3], QUESTIONS[3:6], "q3", "q4", "q5", ["q6"]]
+            assert texts(journal) == ALL
+
+
+async def test_blank_question_is_not_asked_again(tmp_path: Path) -> None:
+    rules = [Rule("empty", match=" ")]
+    async with FakeService(rules).running() as service, Client(service.url) as client:
+        with Journal(tmp_path / "side", "f", 2) as journal:
+            await Asker(client, QUICK).answer_all([" ", "a"], journal, 2)
+            assert service.posts == [[" ", "a"]]
+            assert journal.answers == {0: Answered(""), 1: Answered("answer to a")}
+
+
+@pytest.mark.parametrize("question", [" ", "a"])
+async def test_empty_answer_does_not_show_that_others_are_answered(
+    tmp_path: Path, question: str
+) -> None:
+    rules = [Rule("status", match="poison"), Rule("empty")]
+    async with FakeService(rules).running() as service, Client(service.url) as client:
+        with Journal(tmp_path / "side", "f", 3) as journal:
+            with pytest.raises(ServiceLost, match="not one question was answered"):
+                await Asker(client, QUICK).answer_all(["poison", question, "poison"], journal, 1)
+            assert journal.answers == {1: Answered("")}
+
+
 async def test_poison_at_the_end_of_a_chunk_is_recorded_with_the_next_one(tmp_path: Path) -> None:
     async with FakeService([Rule("status", match="q2")]).running() as service:
         with journal_in(tmp_path) as journal:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from evaluator.client import Client, PredictFailed, Sighting, check_url
+from evaluator.client import Answers, Client, PredictFailed, Sighting, check_url
 from tests.fakes.service import Action, FakeService, Health, Rule
 
 pytestmark = pytest.mark.anyio
@@ -47,9 +47,23 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
 
 async def test_answers_come_back_in_order() -> None:
     async with FakeService().running() as service, Client(service.url + "/") as client:
-        assert await client.ask_batch(["a", "b"]) == ["answer to a", "answer to b"]
+        assert await client.ask_batch(["a", "b"]) == Answers(["answer to a", "answer to b"], {})
         assert await client.ask_one("c") == "answer to c"
         assert service.posts == [["a", "b"], "c"]
+
+
+@pytest.mark.parametrize(
+    ("header", "ended"),
+    [
+        ("whole=356 partial=2 blank=0", {"whole": 356, "partial": 2, "blank": 0}),
+        ("partial=x whole 3 failed=-1", {}),
+        (f"partial={'9' * 5000}", {}),
+    ],
+)
+async def test_what_the_header_tells_comes_back(header: str, ended: dict[str, int]) -> None:
+    rules = [Rule(ended=header)]
+    async with FakeService(rules).running() as service, Client(service.url) as client:
+        assert (await client.ask_batch(["a"])).ended == ended
 
 
 async def test_half_a_surrogate_pair_is_sent() -> None:

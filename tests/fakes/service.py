@@ -26,7 +26,18 @@ from tests.fakes.wire import Connection, Request, head
 
 Health = Literal["ok", "batch", "503", "404", "warming", "not json", "no status", "stall", "reset"]
 Action = Literal[
-    "answer", "stall", "short", "long", "garbage", "numbers", "no field", "cut", "reset", "status"
+    "answer",
+    "stall",
+    "short",
+    "long",
+    "garbage",
+    "numbers",
+    "no field",
+    "cut",
+    "reset",
+    "status",
+    "empty",
+    "partial",
 ]
 
 
@@ -36,7 +47,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to a POST that has `match` in one of its prompts."""
+    """What happens to a POST that has `match` in one of its prompts.
+
+    `empty` leaves out the answers to these prompts, `partial` gives half of them.
+    """
 
     action: Action = "answer"
     match: str = ""
@@ -45,6 +59,8 @@ class Rule:
     delay_s: float = 0.0
     code: int = 500
     """Of the action `status`."""
+    ended: str = ""
+    """What the gateway's header tells of the prompts, such as "whole=2 partial=1"."""
 
 
 def echo(prompt: str) -> str:
@@ -184,7 +200,7 @@ class FakeService:
     def _respond(
         self, rule: Rule, connection: Connection, prompts: Sequence[str], is_batch: bool
     ) -> None:
-        answers = [self._answer(prompt) for prompt in prompts]
+        answers = [_shorten(rule, prompt, self._answer(prompt)) for prompt in prompts]
         if rule.action == "answer":
             self.answered += prompts
         if rule.action == "status":
@@ -197,9 +213,15 @@ class FakeService:
             connection.close()
         else:
             value = _body(rule.action, answers, is_batch)
-            connection.respond(
-                200, value if isinstance(value, bytes) else json.dumps(value).encode()
-            )
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            headers = {"X-Evalgate-Answers": rule.ended} if rule.ended else {}
+            connection.respond(200, body, headers=headers)
+
+
+def _shorten(rule: Rule, prompt: str, answer: str) -> str:
+    if rule.action not in ("empty", "partial") or rule.match not in prompt:
+        return answer
+    return "" if rule.action == "empty" else answer[: len(answer) // 2]
 
 
 def _body(action: Action, answers: list[str], is_batch: bool) -> object:
