@@ -48,7 +48,7 @@ class Told:
         """Take in one line, whatever it holds."""
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(message, dict) or message.get("nonce") != self.nonce:
             return

@@ -35,6 +35,17 @@ for descriptor in range(64):
 """
 
 
+# Valid so far, and deeper than a JSON reader goes.
+DEEP = """
+import os
+for descriptor in range(3, 10):
+    try:
+        os.write(descriptor, b"\\n" + b"[" * 60_000 + b"\\n")
+    except OSError:
+        pass
+"""
+
+
 async def run(program: str, limits: Limits | None = None) -> Outcome:
     """Run a program, and see that nothing of it is left."""
     before = children()
@@ -77,6 +88,12 @@ async def test_end_without_a_verdict_is_no_pass(program: str, error: str) -> Non
     outcome = await run(program)
     assert outcome.status == "failed"
     assert outcome.error.startswith(error)
+
+
+async def test_deep_line_is_no_verdict() -> None:
+    """It ended the whole scoring, with a RecursionError."""
+    assert (await run(DEEP)).status == "passed"
+    assert (await run(f"{DEEP}\nos._exit(0)")).status == "failed"
 
 
 async def test_error_without_words_names_its_line() -> None:
