@@ -31,7 +31,8 @@ def read_answers(
     Raises ToolFailed also when one has no answer.
     """
     answers: dict[int, str] = {}
-    for line in _text(path).splitlines():
+    # Not splitlines(): JSON strings may hold U+2028 and the like as they are.
+    for line in filter(None, _text(path).split("\n")):
         entry = _object(path, line)
         try:
             answers[int(number_of(entry))] = answer_of(entry)

@@ -20,6 +20,7 @@ from evaluator.third_party.evalscope import EvalScope
 from evaluator.third_party.job import Job, Tool, ToolFailed
 from evaluator.third_party.lineup import TOOLS
 from evaluator.third_party.lm_eval import LmEval
+from evaluator.third_party.result_files import read_answers
 
 RESULTS = Path(__file__).with_name("tool_results")
 PYTHON = Path("/python")
@@ -80,6 +81,16 @@ def test_every_missing_or_broken_file_is_told(tool: Tool, tmp_path: Path) -> Non
             with pytest.raises(ToolFailed):
                 tool.read(job, copy / tool.name)
             shutil.rmtree(copy)
+
+
+def test_line_separators_in_an_answer_are_part_of_it(tmp_path: Path) -> None:
+    """JSON allows them inside of strings as they are; the line was cut there."""
+    path = tmp_path / "answers.jsonl"
+    said = "one\u2028two\x85three"
+    lines = [json.dumps({"n": n, "said": said}, ensure_ascii=False) for n in range(2)]
+    path.write_text("\n".join(lines) + "\n")
+    answers = read_answers(path, lambda entry: entry["n"], lambda entry: entry["said"], 2)
+    assert answers == [said, said]
 
 
 def test_request_that_failed_in_aisbench_is_an_empty_answer(tmp_path: Path) -> None:
