@@ -13,8 +13,8 @@ from rich.text import Text
 from evaluator import interrupts
 from evaluator.counting import counting
 from evaluator.files import cannot_write, replace_file, report_files
+from evaluator.humaneval import pass_at_k, results, samples, scoring, terminal
 from evaluator.humaneval import problems as problem_set
-from evaluator.humaneval import results, samples, scoring, terminal
 from evaluator.humaneval.results import Result, Scored
 from evaluator.interrupts import Interrupts
 from evaluator.sandbox.container import Container
@@ -110,7 +110,7 @@ def _render(result: Result) -> str:
 
 
 def _exit_code(options: Options, result: Result, console: Console) -> int:
-    pass_at_1 = next((one.value for one in result.pass_at_k if one.k == 1), 0.0)
+    pass_at_1 = _pass_at_1(result.scored)
     missed = []
     if options.min_pass_at_1 is not None and pass_at_1 < options.min_pass_at_1:
         missed.append(f"pass@1 {pass_at_1:.4f} is under {options.min_pass_at_1:g}")
@@ -119,3 +119,9 @@ def _exit_code(options: Options, result: Result, console: Console) -> int:
     for line in missed:
         console.print(Text(line, style="bold red"))
     return FAILED if missed else 0
+
+
+def _pass_at_1(scored: Sequence[Scored]) -> float:
+    """From the records: the result may hold other values of k only."""
+    counts = list(scoring.counts_of(scored).values())
+    return next((one.value for one in pass_at_k.means(counts, (1,))), 0.0)

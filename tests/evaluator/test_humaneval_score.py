@@ -147,6 +147,14 @@ def test_threshold(tmp_path: Path) -> None:
     assert (code, "pass@1 0.5000 is under 0.6" in printed) == (1, True)
 
 
+def test_threshold_without_pass_at_1_among_the_ks(tmp_path: Path) -> None:
+    """It was taken as 0."""
+    path = write_samples(tmp_path, (ADD, "    return a + b"), (SUB, "    return b"))
+    assert score(tmp_path, samples=path, ks=(2,), min_pass_at_1=0.5)[0] == 0
+    code, printed = score(tmp_path, samples=path, ks=(2,), min_pass_at_1=0.6)
+    assert (code, "pass@1 0.5000 is under 0.6" in printed) == (1, True)
+
+
 def test_every_problem_of_the_package_is_there() -> None:
     problems = problem_set.load()
     assert len(problems) == 164
