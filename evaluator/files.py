@@ -1,4 +1,4 @@
-"""Owns writing files so that neither a kill nor a power cut leaves half of one."""
+"""Owns writing files so that no kill or power cut leaves half of one; and telling their names."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ def check_writable(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()  # a superuser's rights tell nothing
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+
+
+def as_text(path: Path | str) -> str:
+    """Return a path as a report can hold it, with "?" for bytes that are not UTF-8.
+
+    A file of an archive that was packed elsewhere may have such a name, in GB 18030 for one.
+    """
+    return str(path).encode("utf-8", "replace").decode()
 
 
 def report_files(kind: str, json: Path | None, html: Path | None) -> tuple[Path, Path]:

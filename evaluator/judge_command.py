@@ -11,7 +11,7 @@ from rich.text import Text
 
 from evaluator import interrupts, questions, report, terminal
 from evaluator.engine_tokens import TokenizerError, load_tokenizer
-from evaluator.files import cannot_write, replace_file, report_files
+from evaluator.files import as_text, cannot_write, replace_file, report_files
 from evaluator.interrupts import Interrupts
 from evaluator.judge import Outcome, Plan, judge
 from evaluator.leak import leak_check
@@ -72,7 +72,7 @@ def make_plan(options: Options, json_file: Path) -> Plan:
     chosen = questions.load(options.questions, options.limit, options.sample, options.seed)
     return Plan(
         url=options.url,
-        name=options.name or json_file.stem,
+        name=as_text(options.name or json_file.stem),
         track=options.track.value,
         limits=options.limits,
         questions=chosen,
@@ -87,7 +87,7 @@ def make_plan(options: Options, json_file: Path) -> Plan:
 
 def describe_set(options: Options) -> str:
     """Name the question set and the part of it that is asked."""
-    parts = [str(options.questions)]
+    parts = [as_text(options.questions)]
     if options.limit is not None:
         parts.append(f"first {options.limit}")
     if options.sample is not None:
@@ -104,7 +104,7 @@ def find_leaks(chosen: list[Question], training: Path | None) -> tuple[str, ...]
         return ()
     return (
         f"leak: of {leaks.questions} questions {len(leaks.exact)} stand word for word in "
-        f"{training}, {len(leaks.near)} nearly: a score on seen questions says nothing",
+        f"{as_text(training)}, {len(leaks.near)} nearly: a score on seen questions says nothing",
     )
 
 

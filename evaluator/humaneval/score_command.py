@@ -12,7 +12,7 @@ from rich.text import Text
 
 from evaluator import interrupts
 from evaluator.counting import counting
-from evaluator.files import cannot_write, replace_file, report_files
+from evaluator.files import as_text, cannot_write, replace_file, report_files
 from evaluator.humaneval import pass_at_k, results, samples, scoring, terminal
 from evaluator.humaneval import problems as problem_set
 from evaluator.humaneval.results import Result, Scored
@@ -68,7 +68,7 @@ async def _score(options: Options, console: Console) -> Result | None:
     if options.samples is None:
         answers, name = samples.canonical(wanted), "canonical solutions"
     else:
-        answers, name = samples.read(options.samples), options.samples.name
+        answers, name = samples.read(options.samples), as_text(options.samples.name)
         samples.check_against(answers, wanted, options.samples)
     result: Result | None = None
     with counting(console, is_transient=True) as progress:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from evaluator import interrupts, questions, report
 from evaluator.chat import AskFailed, Engine
-from evaluator.files import cannot_write, check_writable, replace_file
+from evaluator.files import as_text, cannot_write, check_writable, replace_file
 from evaluator.humaneval import problems as problem_set
 from evaluator.humaneval import scoring
 from evaluator.humaneval.extraction import extract
@@ -81,7 +81,7 @@ def run(tool: Tool, options: Options, console: Console) -> int:
         version=version,
         url=job.url,
         model=job.model,
-        question_set="HumanEval" if job.problems else str(options.questions),
+        question_set="HumanEval" if job.problems else as_text(options.questions),
         seconds=seconds,
         figures=gathered.figures,
         ours=_ours(job, answers),

