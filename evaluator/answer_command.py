@@ -58,7 +58,9 @@ def run(options: Options, console: Console) -> int:
     """Answer a question file and return the exit code; raises CannotAnswer, JournalError."""
     asked, fingerprint = read_questions(options.questions)
     side_file = options.out.with_name(options.out.name + ".partial")
-    if not side_file.exists() and is_answered(options.out, asked):
+    # Also with a side file: what is there may be a file that is not ours to replace.
+    is_finished = is_answered(options.out, asked)
+    if is_finished and not side_file.exists():
         console.print(
             Text(f"{options.out} holds these {len(asked)} questions already: nothing asked")
         )

@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from evaluator.answer_command import CannotAnswer, Options, is_answered, read_questions, run
+from evaluator.answer_command import (
+    CannotAnswer,
+    Options,
+    encode,
+    is_answered,
+    read_questions,
+    run,
+)
 from evaluator.answer_journal import Answered, Journal
 from evaluator.answering import Patience
 from evaluator.files import CannotWrite
@@ -74,10 +81,11 @@ def test_finished_file_is_not_made_again(tmp_path: Path) -> None:
 
 def test_kill_between_the_finished_file_and_the_end_of_the_side_file(tmp_path: Path) -> None:
     questions = write_questions(tmp_path, 2)
-    _, fingerprint = read_questions(questions)
+    asked, fingerprint = read_questions(questions)
+    answers = [Answered("a"), Answered("b")]
     with Journal(tmp_path / "predict.json.partial", fingerprint, 2) as journal:
-        journal.add({0: Answered("a"), 1: Answered("b")})
-    (tmp_path / "predict.json").write_text("[]")
+        journal.add(dict(enumerate(answers)))
+    (tmp_path / "predict.json").write_bytes(encode(asked, answers))
     assert answer(questions, "http://127.0.0.1:1")[0] == 0
     assert [entry[2] for entry in answers_in(tmp_path)] == ["a", "b"]
     assert not (tmp_path / "predict.json.partial").exists()
@@ -164,14 +172,36 @@ def test_other_file_in_the_place_of_the_answers_is_not_overwritten(
     assert (tmp_path / "predict.json").read_text() == text
 
 
+def test_other_file_is_not_overwritten_either_when_a_run_goes_on(tmp_path: Path) -> None:
+    """It was: the side file of an interrupted run kept it from being looked at."""
+    questions = write_questions(tmp_path, 1)
+    leave_side_file(questions)
+    (tmp_path / "predict.json").write_text("[]")
+    with pytest.raises(CannotAnswer, match="holds something else: move it away"):
+        answer(questions, "http://127.0.0.1:1")
+    assert (tmp_path / "predict.json").read_text() == "[]"
+    assert (tmp_path / "predict.json.partial").exists()
+
+
+def leave_side_file(questions: Path) -> None:
+    """As a run does that was killed when the only question had just been answered."""
+    _, fingerprint = read_questions(questions)
+    with Journal(questions.with_name("predict.json.partial"), fingerprint, 1) as journal:
+        journal.add({0: Answered("a")})
+
+
 def test_folder_in_the_place_of_the_answers(tmp_path: Path) -> None:
     questions = write_questions(tmp_path, 1)
-    asked, fingerprint = read_questions(questions)
+    asked, _ = read_questions(questions)
     (tmp_path / "predict.json").mkdir()
     with pytest.raises(CannotAnswer, match="cannot be read: Is a directory"):
         is_answered(tmp_path / "predict.json", asked)
-    with Journal(tmp_path / "predict.json.partial", fingerprint, 1) as journal:
-        journal.add({0: Answered("a")})
+
+
+def test_answers_that_cannot_be_written_are_kept(tmp_path: Path) -> None:
+    questions = write_questions(tmp_path, 1)
+    leave_side_file(questions)
+    (tmp_path / ".predict.json.tmp").mkdir()
     with pytest.raises(CannotWrite, match="cannot be written"):
         answer(questions, "http://127.0.0.1:1")
     assert (tmp_path / "predict.json.partial").exists()
