@@ -76,10 +76,12 @@ def _is_body(code: str) -> bool:
 
 
 def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
-    for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            yield node
-            yield from _outside_functions(node)
+    left = [tree]  # no recursion: a sum of a thousand terms is a thousand levels deep
+    while left:
+        for node in ast.iter_child_nodes(left.pop()):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+                yield node
+                left.append(node)
 
 
 def _indented(code: str) -> str:

@@ -74,6 +74,12 @@ def test_no_code_leaves_the_function_empty(answer: str) -> None:
     assert value_of(answer) is None
 
 
+def test_long_sum_before_the_return() -> None:
+    """Its RecursionError kept `generate` from ever writing its file."""
+    total = " + ".join(["1"] * 1500)
+    assert value_of(f"```python\ny = {total}\nreturn [y - 1493]\n```") == [7]
+
+
 def test_imports_and_helpers_of_an_answer_stay() -> None:
     answer = "```python\nimport math\ndef g(x): return math.floor(x)\ndef f(x): return [g(x)]\n```"
     assert value_of(answer) == [7]
