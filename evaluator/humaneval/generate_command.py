@@ -80,7 +80,7 @@ async def _generate(options: Options, problems: Sequence[Problem], console: Cons
         else Engine(options.url, options.key, options.model)
     )
     async with service as asked:
-        model = await asked.find_model()
+        model = await _find_model(asked, options.patience.find_model_s)
         total = len(problems) * options.samples
         side_file = options.out.with_name(options.out.name + ".partial")
         with Journal(side_file, fingerprint(options, problems, model), total) as journal:
@@ -94,6 +94,14 @@ async def _generate(options: Options, problems: Sequence[Problem], console: Cons
                 _tell_to_resume(journal, total, console)
                 return interrupts.EXIT_CODE
             return _finish(options, problems, journal, console)
+
+
+async def _find_model(asked: Engine | Gateway, limit_s: float) -> str:
+    try:
+        with anyio.fail_after(limit_s):
+            return await asked.find_model()
+    except TimeoutError as exc:
+        raise CannotRun(f"{asked.url}/v1/models: no answer within {limit_s:g} s") from exc
 
 
 async def _ask(

@@ -34,6 +34,8 @@ class Asks(Protocol):
 class Patience:
     """How long to wait for what; in seconds."""
 
+    find_model_s: float = 30.0
+    """For the engine to name what it serves."""
     request_s: float = 600.0
     backoff_s: tuple[float, ...] = (1.0, 4.0, 16.0, 60.0)
     """Before each further try; an engine that was lost needs a minute to be back."""

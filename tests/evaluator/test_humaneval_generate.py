@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from tests.fakes.script import EmptyChoices, Garbage, NullContent, Rule, Status,
 from tests.fakes.service import FakeService
 from tests.fakes.service import Rule as ServiceRule
 
-QUICK = Patience(5, (0.01, 0.01))
+QUICK = Patience(request_s=5, backoff_s=(0.01, 0.01))
 CODE = "```python\ndef f(x):\n    return x\n```"
 
 
@@ -155,7 +156,7 @@ def test_answer_that_never_comes(engine: FakeEngine, tmp_path: Path) -> None:
     from tests.fakes.script import Stall
 
     use(engine, Rule(Stall()))
-    patience = Patience(0.1, (0.01,))
+    patience = Patience(request_s=0.1, backoff_s=(0.01,))
     code, printed = generate(engine.url, tmp_path / "s", limit=1, patience=patience)
     assert (code, "no answer within 0.1 s" in printed) == (1, True)
 
@@ -192,6 +193,13 @@ def test_finished_file_is_not_overwritten(engine: FakeEngine, tmp_path: Path) ->
 def test_no_service_at_all(tmp_path: Path) -> None:
     with pytest.raises(CannotRun, match="http://127.0.0.1:1: ConnectError"):
         generate("http://127.0.0.1:1", tmp_path / "s")
+
+
+def test_engine_that_hangs_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        with pytest.raises(CannotRun, match=f"{url}/v1/models: no answer within 0.1 s"):
+            generate(url, tmp_path / "s", patience=Patience(find_model_s=0.1))
 
 
 def test_interrupt_keeps_what_is_there(engine: FakeEngine, tmp_path: Path) -> None:
