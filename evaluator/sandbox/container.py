@@ -13,7 +13,7 @@ import anyio
 from evaluator.sandbox import runner
 from evaluator.sandbox.limits import Limits
 from evaluator.sandbox.outcome import SandboxFailed
-from evaluator.sandbox.ways import ENVIRON
+from evaluator.sandbox.ways import ENVIRON, KILL_WAIT_S
 
 RUNTIMES = ("podman", "docker")
 
@@ -28,6 +28,7 @@ class Container:
     def argv(self, name: str, limits: Limits) -> list[str]:
         """The command that makes, runs and removes one container."""
         files = f"rw,nosuid,nodev,size={limits.disk_bytes},mode=1777"
+        seconds = int(limits.seconds) + 2  # as in the jail
         return [
             *(self.runtime, "run", "--rm", "--interactive", "--pull=never", f"--name={name}"),
             *("--network=none", "--read-only", f"--tmpfs=/tmp:{files}", "--workdir=/tmp"),
@@ -37,6 +38,10 @@ class Container:
             f"--pids-limit={limits.processes}",
             f"--ulimit=fsize={limits.disk_bytes}:{limits.disk_bytes}",
             f"--ulimit=nofile={limits.open_files}:{limits.open_files}",
+            # Nobody is there to end what computes on when the evaluator was killed.
+            f"--ulimit=cpu={seconds}:{seconds + 1}",
+            # Python as a first process ignores SIGTERM: `rm --force` of podman would wait 10 s.
+            "--stop-timeout=0",
             # The limit that counts is pids-limit; podman's own default here can be more than a
             # container may have, which then does not start.
             *("--ulimit=nproc=4096:4096", "--ulimit=core=0:0", "--log-driver=none"),
@@ -59,12 +64,13 @@ class Container:
 
     async def kill(self, name: str) -> None:
         """Remove the container: it outlives the command that made it."""
-        await anyio.run_process(
-            [self.runtime, "rm", "--force", name],
-            check=False,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with anyio.move_on_after(KILL_WAIT_S):
+            await anyio.run_process(
+                [self.runtime, "rm", "--force", name],
+                check=False,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
 
 
 def _find_runtime() -> str:

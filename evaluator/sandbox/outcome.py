@@ -73,6 +73,6 @@ def describe_exit(code: int) -> str:
     if code == -signal.SIGXCPU:
         return "used more processor time than it may"
     if code == _KILLED_IN_CONTAINER:
-        return "used more memory than it may, or was killed from outside"
+        return "used more memory or processor time than it may, or was killed from outside"
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return f"ended before its tests did ({how})"

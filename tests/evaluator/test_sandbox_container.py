@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from evaluator.sandbox import running
@@ -44,7 +45,11 @@ def log_of(runtime: Path) -> str:
 @pytest.mark.parametrize(
     ("code", "status", "error"),
     [
-        (137, "killed", "used more memory than it may, or was killed from outside"),
+        (
+            137,
+            "killed",
+            "used more memory or processor time than it may, or was killed from outside",
+        ),
         (3, "failed", "ended before its tests did (exit code 3)"),
     ],
 )
@@ -56,6 +61,12 @@ async def test_exit_code_of_a_container_tells(
     assert (outcome.status, outcome.error) == (status, error)
 
 
+async def test_runtime_that_hangs_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    hanging = executable(tmp_path / "runtime", "exec sleep 600")
+    with anyio.fail_after(60):
+        await Container("image", str(hanging)).kill("name")
+
+
 async def test_runtime_that_refuses_says_why(tmp_path: Path) -> None:
     refusing = executable(tmp_path / "runtime", "echo no such image >&2; exit 125")
     with pytest.raises(SandboxFailed, match="no such image"):
@@ -63,12 +74,13 @@ async def test_runtime_that_refuses_says_why(tmp_path: Path) -> None:
 
 
 def test_container_gets_no_network_and_the_limits() -> None:
-    limits = Limits(memory_bytes=100, disk_bytes=200, open_files=30, processes=4)
+    limits = Limits(seconds=7.5, memory_bytes=100, disk_bytes=200, open_files=30, processes=4)
     argv = Container("image", "podman").argv("name", limits)
     assert argv[:2] == ["podman", "run"]
     for word in (
         *("--network=none", "--read-only", "--cap-drop=ALL", "--pull=never", "--name=name"),
         *("--memory=100", "--memory-swap=100", "--pids-limit=4", "--user=65534:65534"),
+        *("--ulimit=cpu=9:10", "--ulimit=nofile=30:30", "--stop-timeout=0"),
         "--tmpfs=/tmp:rw,nosuid,nodev,size=200,mode=1777",
     ):
         assert word in argv[: argv.index("image")]
