@@ -34,7 +34,8 @@ class Checkout:
     branch: str
     # None: the branch follows none.
     upstream: str | None
-    n_unpushed: int
+    # None: the remote has no such branch, as before the first push.
+    n_unpushed: int | None
     changed: tuple[str, ...]
     untracked: tuple[str, ...]
     tracked: frozenset[str]
@@ -94,12 +95,16 @@ def _split(output: str) -> list[str]:
     return [part for part in output.split(_NUL) if part]
 
 
-def _read_branch(status: str) -> tuple[str, str | None, int]:
-    """`# branch.head NAME`, `# branch.upstream NAME`, `# branch.ab +AHEAD -BEHIND` (git-status)."""
+def _read_branch(status: str) -> tuple[str, str | None, int | None]:
+    """`# branch.head NAME`, `# branch.upstream NAME`, `# branch.ab +AHEAD -BEHIND` (git-status).
+
+    The last is left out where the upstream is only named, and is not there.
+    """
     heads = [line.split(" ", 2) for line in _split(status) if line.startswith("# ")]
     told = {words[1]: words[2] for words in heads if len(words) == 3}
-    ahead = told.get("branch.ab", "+0 -0").split()[0]
-    return told.get("branch.head", ""), told.get("branch.upstream"), int(ahead)
+    upstream = told.get("branch.upstream")
+    ahead = told.get("branch.ab", "+0 -0" if upstream is None else "").split()
+    return told.get("branch.head", ""), upstream, int(ahead[0]) if ahead else None
 
 
 def _read_changes(status: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -40,6 +40,8 @@ def _not_submitted(checkout: Checkout) -> Iterator[str]:
         yield f"{len(checkout.untracked)} not added ({some_of(checkout.untracked)})"
     if checkout.upstream is None:
         yield "it follows no branch of a remote, so nothing tells whether it was pushed"
+    elif checkout.n_unpushed is None:
+        yield f"{checkout.upstream} does not exist there: it was never pushed, or deleted"
     elif checkout.n_unpushed:
         yield f"{checkout.n_unpushed} commits not in {checkout.upstream}"
 

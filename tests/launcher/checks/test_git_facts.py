@@ -61,6 +61,17 @@ async def test_a_branch_of_its_own_follows_none(tmp_path: Path) -> None:
     assert (facts.branch, facts.upstream, facts.n_unpushed) == ("mine", None, 0)
 
 
+async def test_a_clone_of_an_empty_repository_was_never_pushed(tmp_path: Path) -> None:
+    """It follows a branch that is not there, and was told as pushed."""
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", "remote.git")
+    git(tmp_path, "clone", "--quiet", "remote.git", "work")
+    folder = tmp_path / "work"
+    write(folder, {"a": "1"})
+    commit(folder)
+    facts = await git_facts.look(folder)
+    assert (facts.branch, facts.upstream, facts.n_unpushed) == ("main", "origin/main", None)
+
+
 async def test_a_folder_without_git_is_told(tmp_path: Path) -> None:
     with pytest.raises(GitFailed, match="git status: .*not a git repository"):
         await git_facts.look(tmp_path)

@@ -32,6 +32,7 @@ def test_what_was_pushed_is_what_is_submitted() -> None:
         (replace(PUSHED, untracked=tuple("abcd")), "4 not added (a, b, c and 1 more)"),
         (replace(PUSHED, upstream=None), "it follows no branch of a remote"),
         (replace(PUSHED, n_unpushed=3), "3 commits not in origin/main"),
+        (replace(PUSHED, n_unpushed=None), "origin/main does not exist there"),
     ],
 )
 def test_what_the_evaluator_would_not_get_is_a_warning(checkout: Checkout, told: str) -> None:
