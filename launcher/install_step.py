@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from launcher.errors import LauncherError
 from launcher.interrupts import interrupts_held_back
@@ -32,21 +33,14 @@ def run(
 ) -> None:
     """Run a command to its end, its output in the log, with a sign of life on the console.
 
-    An interrupt ends the command with all of its children. Raises LauncherError when it fails.
+    An interrupt ends the command with all of its children. Raises LauncherError when it fails, or
+    cannot be run at all.
     """
     start = time.monotonic()
     child: subprocess.Popen[bytes] | None = None
     try:
         with log.open("ab") as output, interrupts_held_back():
-            child = subprocess.Popen(
-                argv,
-                env=environ,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # pip and venv have children: all end with their group
-                close_fds=False,  # the lock is inherited: see virtualenv._locked
-            )
+            child = _start(argv, output, environ)
         while True:
             try:
                 code = child.wait(tick_s)
@@ -61,6 +55,23 @@ def run(
         raise
     if code != 0:
         raise LauncherError(f"{_failure(argv, log)} (exit {code}; the whole log: {log})")
+
+
+def _start(
+    argv: list[str], output: BinaryIO, environ: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            env=environ,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # pip and venv have children: all end with their group
+            close_fds=False,  # the lock is inherited: see virtualenv._locked
+        )
+    except OSError as exc:  # made for another machine, or on a disk mounted noexec
+        raise LauncherError(f"cannot run {argv[0]}: {exc.strerror}") from exc
 
 
 def _failure(argv: list[str], log: Path) -> str:

@@ -7,6 +7,7 @@ Standard library only: it runs before anything is installed.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,7 +27,8 @@ class Uv:
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self._folder = cache / "uv"
+        # A home folder may be shared by machines of several kinds; a program is for one.
+        self._folder = cache / f"uv-{platform.machine()}"
 
     @property
     def is_here(self) -> bool:
@@ -35,7 +37,7 @@ class Uv:
 
     def fetch(self, python: Path, log: Path, tick_s: float) -> None:
         """Let this interpreter's pip fetch it; raises LauncherError when it cannot be had."""
-        unfinished = self._folder.with_name(f"uv.{os.getpid()}")
+        unfinished = self._folder.with_name(f"{self._folder.name}.{os.getpid()}")
         target = ["--no-compile", "--target", str(unfinished)]
         try:
             run([str(python), "-m", "pip", "install", *target, _WANTED, "pip"], log, tick_s)

@@ -16,9 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from launcher.errors import CannotStart, LauncherError
 from launcher.install_step import TICK_S, run, say
@@ -63,20 +64,20 @@ def ensure(link: Path, recipe: Recipe, cache: Path, tick_s: float = TICK_S) -> P
     """Make `link` point to the recipe's environment, built if need be; return its interpreter.
 
     An interrupted build is begun anew; two processes build once. Raises CannotStart when there
-    is something else at `link` or no cache can be made, LauncherError when the install fails.
+    is something else at `link` or no cache can be written, LauncherError when the install fails.
     """
     if link.exists() and not link.is_symlink():
         raise CannotStart(f"{link} is a folder of your own: move it away, or remove it")
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise CannotStart(
-            f"cannot make the cache folder {cache}: {exc.strerror}; name another in EVALGATE_CACHE"
-        ) from exc
+        raise _no_cache("make", cache, exc) from exc
     folder = _folder(link, recipe, cache)
-    with _locked(_beside(folder, "lock")):
-        if not _is_complete(folder):
-            _build(folder, recipe, Uv(cache), tick_s)
+    # Looked at before the lock as well: what is complete needs no cache that can be written.
+    if not _is_complete(folder):
+        with _locked(_beside(folder, "lock")):
+            if not _is_complete(folder):
+                _build(folder, recipe, Uv(cache), tick_s)
     _point(link, folder)
     return link / "bin" / "python"
 
@@ -183,15 +184,27 @@ def _version(python: Path) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        # An install that outlives its parent, which was killed, goes on holding the lock.
-        os.set_inheritable(file.fileno(), True)
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"waiting for another run that builds {path.stem}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait_for(stack.enter_context(path.open("w")), path.stem)
+        except OSError as exc:
+            raise _no_cache("write into", path.parent, exc) from exc
         yield
+
+
+def _wait_for(file: TextIO, name: str) -> None:
+    # An install that outlives its parent, which was killed, goes on holding the lock.
+    os.set_inheritable(file.fileno(), True)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"waiting for another run that builds {name}")
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _no_cache(verb: str, cache: Path, exc: OSError) -> CannotStart:
+    reason = f"cannot {verb} the cache folder {cache}: {exc.strerror}"
+    return CannotStart(f"{reason}; name another in EVALGATE_CACHE")
 
 
 def _point(link: Path, folder: Path) -> None:

@@ -50,3 +50,10 @@ def test_a_failure_tells_the_last_line_and_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with pytest.raises(LauncherError, match=r"`sh -c .*` failed: no luck \(exit 4; .*log\)"):
         run(["sh", "-c", "echo no luck; exit 4"], log)
+
+
+def test_a_program_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"")
+    with pytest.raises(LauncherError, match=r"cannot run .*program: Permission denied$"):
+        run([str(program)], tmp_path / "log")

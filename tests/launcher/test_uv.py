@@ -6,6 +6,7 @@ uv is a stand-in that keeps a record: scripts/test itself is installed by the re
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from launcher.virtualenv import Recipe, ensure
 from tests.fakes.interpreters import executable, only_wheels_from, stand_in, write_wheel
 
 RECORD = 'env | grep -E "^(UV|SSL)_" | sort >"$RECORD.environ" && echo "$*" >>"$RECORD"'
+UV = f"uv-{platform.machine()}"
 AS_PIP = "--index-strategy unsafe-best-match"
 
 
@@ -37,8 +39,8 @@ class Bench:
         self.recipe = Recipe(self.python.path, (self.requirements,))
 
     def put_uv(self, script: str = RECORD) -> None:
-        executable(self.cache / "uv" / "bin" / "uv", script)
-        (self.cache / "uv" / "pip").symlink_to(Path(pip.__file__).parent)
+        executable(self.cache / UV / "bin" / "uv", script)
+        (self.cache / UV / "pip").symlink_to(Path(pip.__file__).parent)
 
     def build(self, recipe: Recipe | None = None) -> Path:
         return ensure(self.link, recipe or self.recipe, self.cache)
@@ -121,7 +123,7 @@ def test_uv_is_fetched_once(bench: Bench, tmp_path: Path, wheels: Path) -> None:
     first, second = bench.python.calls("-m venv")
     assert not first.endswith("--without-pip")
     assert second.endswith("--without-pip")
-    assert sorted(path.name for path in bench.cache.glob("uv*")) == ["uv"]
+    assert sorted(path.name for path in bench.cache.glob("uv*")) == [UV]
 
 
 def test_pip_installs_where_uv_cannot_be_had(
@@ -132,7 +134,7 @@ def test_pip_installs_where_uv_cannot_be_had(
     told = capfd.readouterr().err
     assert "evalgate: pip installs, since uv does not: " in told
     assert "No matching distribution found for uv" in told
-    assert not (bench.cache / "uv").exists()
+    assert not (bench.cache / UV).exists()
 
 
 def test_pip_installs_what_uv_does_not(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +142,18 @@ def test_pip_installs_what_uv_does_not(bench: Bench, capfd: pytest.CaptureFixtur
     bench.build()
     assert "tiny" in bench.installed()
     assert "failed: error: not with me (exit 2;" in capfd.readouterr().err
+
+
+def test_pip_installs_where_uv_is_for_another_machine(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It ended in a traceback, at every start."""
+    bench.put_uv()
+    program = bench.cache / UV / "bin" / "uv"
+    program.write_bytes(b"\x7fELF\0")
+    bench.build()
+    assert "tiny" in bench.installed()
+    assert f"uv does not: cannot run {program}: Exec format error\n" in capfd.readouterr().err
 
 
 def test_settings_that_uv_would_not_heed_are_left_to_pip(
@@ -157,8 +171,8 @@ def test_settings_that_nobody_tells_are_left_to_pip(
     bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bench.put_uv()
-    (bench.cache / "uv" / "pip").unlink()
-    (bench.cache / "uv" / "pip.py").write_text("raise SystemExit(1)\n")
+    (bench.cache / UV / "pip").unlink()
+    (bench.cache / UV / "pip.py").write_text("raise SystemExit(1)\n")
     bench.build()
     assert "pip does not tell its settings" in capfd.readouterr().err
     assert not bench.record.exists()
@@ -177,11 +191,11 @@ def test_a_cache_that_keeps_nothing_is_told(bench: Bench, tmp_path: Path) -> Non
     python = stand_in(tmp_path / "fetching", before='mkdir -p "$6/bin"; touch "$6/bin/uv"; exit')
     uv = Uv(bench.cache)
     bench.cache.mkdir()
-    (bench.cache / "uv").touch()
+    (bench.cache / UV).touch()
     with pytest.raises(LauncherError, match="cannot keep uv in .*: Not a directory"):
         uv.fetch(python.path, tmp_path / "log", 10)
-    (bench.cache / "uv").unlink()
+    (bench.cache / UV).unlink()
     uv.fetch(python.path, tmp_path / "log", 10)
     assert uv.is_here
     uv.fetch(python.path, tmp_path / "log", 10)
-    assert [path.name for path in bench.cache.iterdir()] == ["uv"]
+    assert [path.name for path in bench.cache.iterdir()] == [UV]

@@ -293,6 +293,28 @@ def test_a_cache_that_cannot_be_made_is_told(workshop: Workshop) -> None:
         ensure(workshop.link, workshop.recipe(workshop.instant()), cache)
 
 
+def test_a_cache_that_cannot_be_written_is_told(workshop: Workshop) -> None:
+    """Root may write anywhere: a folder in the lock's place refuses it as well."""
+    recipe = workshop.recipe(workshop.instant())
+    lock = workshop.cache / f"venv-{recipe.key()}.lock"
+    lock.mkdir(parents=True)
+    told = f"cannot write into the cache folder {workshop.cache}: Is a directory; "
+    with pytest.raises(CannotStart, match=f"^{re.escape(told)}name another in EVALGATE_CACHE$"):
+        ensure(workshop.link, recipe, workshop.cache)
+
+
+def test_what_is_complete_is_used_from_a_cache_that_cannot_be_written(
+    workshop: Workshop,
+) -> None:
+    recipe = workshop.recipe(python := workshop.instant())
+    ensure(workshop.link, recipe, workshop.cache)
+    (lock,) = workshop.cache.glob("*.lock")
+    lock.unlink()
+    lock.mkdir()
+    assert ensure(workshop.link, recipe, workshop.cache).exists()
+    assert len(python.calls("-m venv")) == 1
+
+
 @pytest.mark.parametrize(
     ("own", "shared", "expected"),
     [
