@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from launcher.model_hub import HubModel
+
 # What the doctor reads of a model: how it is built, and where its answers end.
 SMALL_FILES = (
     "config.json",
@@ -43,7 +45,8 @@ def _look(
     sizes: dict[str, int] = {}
     problem, is_refused = "", False
     try:
-        sizes = _list(model_id, revision, token, endpoint)
+        # As the build asks: a model may be on the other one of ModelScope's sites.
+        sizes = dict(HubModel(model_id, revision, token, endpoint).sizes())
         _fetch_small(model_id, revision, token, endpoint, folder)
     except (HubError, OSError, ValueError) as exc:
         problem, is_refused = _explain(exc, token)
@@ -66,13 +69,6 @@ def _explain(exc: Exception, token: str | None) -> tuple[str, bool]:
     lines = (str(exc) or type(exc).__name__).splitlines()
     told = lines[0][:_MAX_DETAIL_CHARS]
     return told.replace(token, "***") if token else told, False
-
-
-def _list(model_id: str, revision: str, token: str | None, endpoint: str | None) -> dict[str, int]:
-    from modelscope.hub.api import HubApi
-
-    files = HubApi(endpoint=endpoint, token=token).get_model_files(model_id, revision=revision)
-    return {str(file["Path"]): int(file["Size"]) for file in files}
 
 
 def _fetch_small(

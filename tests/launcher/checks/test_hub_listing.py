@@ -1,5 +1,6 @@
 """ModelScope's real client, in a process of its own, against a scripted hub."""
 
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from modelscope_hub import errors
+from modelscope_hub.api import HubApi
 
-from launcher.checks import hub_listing
+from launcher.checks import hub_client, hub_listing
 from launcher.checks.hub_client import _explain
 from launcher.settings import LauncherSettings, load_settings
 from tests.fakes.hub import Hub
@@ -70,6 +72,21 @@ async def test_a_model_that_is_not_there_is_told(
     listing = await hub_listing.ask(settings, tmp_path, environ, PATIENT_S)
     assert listing.is_refused
     assert "no such model or revision" in listing.problem
+
+
+def test_the_site_that_has_the_model_is_asked(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The default site alone was asked, and the model told as refused, though the build has it."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    # ModelScope's own search of its two sites, which are not on this machine.
+    monkeypatch.setattr(HubApi, "resolve_endpoint_for_read", lambda *_, **__: hub.url)
+    assert hub_client.main([MODEL_ID, "master", str(tmp_path), ""], {}) == 0
+    (line,) = capfd.readouterr().out.splitlines()
+    answer = json.loads(line.removeprefix(hub_client.MARK))
+    assert answer["problem"] == ""
+    assert answer["sizes"] == {path: len(data) for path, data in hub.files.items()}
 
 
 async def test_a_hub_that_is_away_refuses_nothing(
