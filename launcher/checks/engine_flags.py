@@ -61,7 +61,8 @@ def check(settings: LauncherSettings, engine: Engine, track: Track | None) -> Re
         which += f" (the image of {track.value} may have another)"
     unknown = sorted(set(_extra_flags(settings)) - engine.flags)
     if unknown:
-        return failure(
+        # Another engine may well know it.
+        return (failure if track is None else warning)(
             NAME,
             f"{which} does not know {', '.join(unknown)} of ENGINE_EXTRA_ARGS",
             "leave it out: an unknown argument stops the engine",

@@ -45,6 +45,13 @@ def test_an_unknown_extra_argument_is_a_failure(args: str) -> None:
     assert "ENGINE_EXTRA_ARGS" in row.observed
 
 
+def test_an_argument_that_a_track_s_engine_may_know_is_a_warning() -> None:
+    settings = load_settings({"ENGINE_EXTRA_ARGS": "--sede 1"})
+    row = engine_flags.check(settings, ENGINE, Track.METAX)
+    assert row.status is Status.WARNING
+    assert "the image of metax may have another) does not know --sede" in row.observed
+
+
 def test_known_extra_arguments_in_other_spellings_are_ok() -> None:
     settings = load_settings({"ENGINE_EXTRA_ARGS": "--max_model_len 5 --config.x 1 -- y"})
     assert engine_flags.check(settings, ENGINE, None).status is Status.OK
