@@ -102,13 +102,18 @@ async def gather(
                 environ,
                 given_bytes=question.model_bytes,
                 is_offline=question.is_offline,
+                is_for_track=question.track is not None,
                 scratch=scratch,
             ),
         )
         parts = _Answer(
             group,
             lambda: model_parts.gather(
-                settings, environ, is_offline=question.is_offline, scratch=scratch
+                settings,
+                environ,
+                is_offline=question.is_offline,
+                is_for_track=question.track is not None,
+                scratch=scratch,
             ),
         )
         engine = _Answer(group, lambda: engine_flags.ask(settings, environ, place.root))

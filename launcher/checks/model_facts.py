@@ -52,6 +52,7 @@ async def gather(
     *,
     given_bytes: int | None,
     is_offline: bool,
+    is_for_track: bool,
     scratch: Path,
 ) -> ModelFacts:
     """Find out about the model; small files from the hub go into `scratch`."""
@@ -60,6 +61,9 @@ async def gather(
     facts = from_folder(settings)
     if settings.model_dir is None and settings.model_id is not None and not is_offline:
         listing = await hub_listing.ask(settings, scratch, environ)
+        if is_for_track and listing.sizes:
+            # The build has what it fetches, however much of that is here.
+            facts = replace(facts, is_local=False)
         facts = with_listing(facts, listing, settings.model_id, scratch)
     return facts if given_bytes is None else _as_given(facts, given_bytes)
 
@@ -97,7 +101,7 @@ def with_listing(
         origin=f"ModelScope's list of {len(listing.sizes)} files",
         download_bytes=sum(listing.sizes.values()),
         weights_bytes=facts.weights_bytes if facts.is_local else weights_of(listing.sizes),
-        folder=facts.folder or (small_files if has_small_files else None),
+        folder=small_files if has_small_files and not facts.is_local else facts.folder,
         lacks=tuple(lacks(listing.sizes)),
     )
 

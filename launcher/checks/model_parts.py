@@ -45,14 +45,24 @@ class PartFacts:
 
 
 async def gather(
-    settings: LauncherSettings, environ: Mapping[str, str], *, is_offline: bool, scratch: Path
+    settings: LauncherSettings,
+    environ: Mapping[str, str],
+    *,
+    is_offline: bool,
+    is_for_track: bool,
+    scratch: Path,
 ) -> tuple[PartFacts, ...]:
     """Find out about every part that is asked for; small files from the hub go into `scratch`."""
     found = []
     for asked in _asked(settings):
-        small_files = scratch / asked.prefix
-        small_files.mkdir()
-        found.append(await _look(asked, settings, environ, small_files, is_offline=is_offline))
+        local = _here(asked)
+        # A build has what it fetches, however much of that is here.
+        is_enough = asked.is_given_folder or (local is not None and not is_for_track)
+        if not is_enough and not is_offline:
+            small_files = scratch / asked.prefix
+            small_files.mkdir()
+            local = await _on_hub(asked, settings, environ, small_files, local)
+        found.append(local or PartFacts(asked, "it is not here; it is fetched in the build"))
     return tuple(found)
 
 
@@ -97,27 +107,29 @@ def _asked(settings: LauncherSettings) -> Iterator[_Asked]:
         yield _Asked("LoRA adapter", "LORA", *place, True, check_adapter)
 
 
-async def _look(
+def _here(asked: _Asked) -> PartFacts | None:
+    """Return what the part's folder tells; None when it is still to be fetched."""
+    try:
+        asked.check(asked.folder)
+    except CannotStart as exc:
+        return PartFacts(asked, "", problem=str(exc)) if asked.is_given_folder else None
+    folder, to_fetch = asked.folder, 0 if asked.is_given_folder else folder_bytes(asked.folder)
+    return PartFacts(asked, "the local folder", to_fetch, weights_in(folder), _config(folder))
+
+
+async def _on_hub(
     asked: _Asked,
     settings: LauncherSettings,
     environ: Mapping[str, str],
     small_files: Path,
-    *,
-    is_offline: bool,
+    local: PartFacts | None,
 ) -> PartFacts:
-    try:
-        asked.check(asked.folder)
-    except CannotStart as exc:
-        if asked.is_given_folder or asked.model_id is None:
-            return PartFacts(asked, "", problem=str(exc))
-    else:
-        return _local(asked)
-    if is_offline:
-        return PartFacts(asked, "it is not here; it is fetched in the build")
     named = {"model_id": asked.model_id, "model_revision": asked.revision}
     listing = await hub_listing.ask(settings.model_copy(update=named), small_files, environ)
     if listing.is_refused:
         return PartFacts(asked, "", problem=f"{asked.model_id}: {listing.problem}")
+    if local is not None and not listing.sizes:
+        return local
     return PartFacts(
         asked,
         listing.problem or f"ModelScope's list of {len(listing.sizes)} files",
@@ -125,11 +137,6 @@ async def _look(
         weights_of(listing.sizes),
         _config(small_files),
     )
-
-
-def _local(asked: _Asked) -> PartFacts:
-    folder, to_fetch = asked.folder, 0 if asked.is_given_folder else folder_bytes(asked.folder)
-    return PartFacts(asked, "the local folder", to_fetch, weights_in(folder), _config(folder))
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

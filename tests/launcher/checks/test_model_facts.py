@@ -1,3 +1,5 @@
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ from launcher.checks import model_facts
 from launcher.checks.hub_listing import Listing
 from launcher.checks.model_facts import ModelFacts
 from launcher.settings import LauncherSettings, load_settings
+from tests.fakes.hub import Hub
 from tests.fakes.model_files import SHARDS, WEIGHTS, model_files, write_model
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +25,31 @@ async def gather(
     settings: LauncherSettings, folder: Path, given_bytes: int | None = None
 ) -> ModelFacts:
     return await model_facts.gather(
-        settings, {}, given_bytes=given_bytes, is_offline=True, scratch=folder
+        settings,
+        {},
+        given_bytes=given_bytes,
+        is_offline=True,
+        is_for_track=False,
+        scratch=folder,
+    )
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub("a/b", model_files()) as running:
+        yield running
+
+
+async def gather_online(hub: Hub, folder: Path, scratch: Path, *, is_for_track: bool) -> ModelFacts:
+    """As `gather`, of the model a/b on this hub, which has a part of its files in `folder`."""
+    settings = settings_for(folder, MODEL_ID="a/b", MODELSCOPE_ENDPOINT=hub.url)
+    return await model_facts.gather(
+        settings,
+        os.environ,
+        given_bytes=None,
+        is_offline=False,
+        is_for_track=is_for_track,
+        scratch=scratch,
     )
 
 
@@ -47,6 +74,26 @@ async def test_a_folder_tells_its_size_without_what_is_hidden(tmp_path: Path) ->
     assert facts.weights_bytes == len(model_files()[WEIGHTS])
     assert facts.config == {"model_type": "qwen3"}
     assert facts.is_local
+
+
+async def test_with_a_track_what_the_build_fetches_counts(tmp_path: Path, hub: Hub) -> None:
+    """A folder that was fetched in part was told as the model that is submitted."""
+    del hub.files["tokenizer.json"]
+    partial = write_model(tmp_path / "m" / "a" / "b", {SHARDS[0]: b"x" * 500})
+    facts = await gather_online(hub, tmp_path, tmp_path / "scratch", is_for_track=True)
+    assert (facts.weights_bytes, facts.lacks) == (len(hub.files[WEIGHTS]), ("a tokenizer",))
+    assert (facts.is_local, facts.config) == (False, {"model_type": "qwen3"})
+    facts = await gather_online(hub, tmp_path, tmp_path / "more", is_for_track=False)
+    assert (facts.weights_bytes, facts.is_local, facts.folder) == (500, True, partial)
+
+
+async def test_with_a_track_a_hub_that_tells_nothing_leaves_what_is_here(
+    tmp_path: Path, hub: Hub
+) -> None:
+    folder = write_model(tmp_path / "m" / "a" / "b", model_files())
+    hub.files.clear()
+    facts = await gather_online(hub, tmp_path, tmp_path / "scratch", is_for_track=True)
+    assert (facts.is_local, facts.folder) == (True, folder)
 
 
 async def test_the_pocket_model_is_not_downloaded(tmp_path: Path) -> None:

@@ -31,14 +31,22 @@ def hub() -> Iterator[Hub]:
 
 
 async def look(
-    tmp_path: Path, environ: dict[str, str], *, is_offline: bool = False
+    tmp_path: Path,
+    environ: dict[str, str],
+    *,
+    is_offline: bool = False,
+    is_for_track: bool = False,
 ) -> tuple[PartFacts, ...]:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     environ = {"MODEL_ROOT": str(tmp_path / "model"), **environ}
     own = {**os.environ, **environ}
     return await model_parts.gather(
-        load_settings(environ), own, is_offline=is_offline, scratch=scratch
+        load_settings(environ),
+        own,
+        is_offline=is_offline,
+        is_for_track=is_for_track,
+        scratch=scratch,
     )
 
 
@@ -75,6 +83,27 @@ async def test_an_adapter_that_is_here_is_fetched_again_by_a_build(tmp_path: Pat
     assert part.download_bytes == sum(len(data) for data in ADAPTER.values())
     row = model_parts.check(part, is_for_track=True)
     assert (row.name, row.status) == ("LoRA adapter", Status.OK)
+
+
+async def test_with_a_track_the_hub_is_asked_for_what_is_here_as_well(
+    tmp_path: Path, hub: Hub
+) -> None:
+    """An adapter that the hub does not have was told as ready to be built with."""
+    write_model(tmp_path / "model" / "a" / "none", ADAPTER)
+    environ = {"LORA_ID": "a/none", "MODELSCOPE_ENDPOINT": hub.url}
+    (part,) = await look(tmp_path, environ, is_for_track=True)
+    row = model_parts.check(part, is_for_track=True)
+    assert row.status is Status.FAILURE
+    assert "a/none: " in row.observed
+
+
+async def test_with_a_track_a_hub_that_is_away_leaves_what_is_here(tmp_path: Path) -> None:
+    write_model(tmp_path / "model" / "a" / "b", ADAPTER)
+    with Hub("a/b", {}) as gone:
+        url = gone.url
+    environ = {"LORA_ID": "a/b", "MODELSCOPE_ENDPOINT": url}
+    (part,) = await look(tmp_path, environ, is_for_track=True)
+    assert (part.origin, part.problem) == ("the local folder", "")
 
 
 async def test_a_folder_of_this_machine_is_not_in_a_build(tmp_path: Path) -> None:
