@@ -24,6 +24,9 @@ TURN_ENDS = (
     "</s>",
     "<|user|>",
 )
+# gpt-oss ends each channel with <|end|>, also its thoughts, and the turn with <|return|>.
+_CHANNEL_END = "<|end|>"
+_WITH_CHANNELS = ("<|channel|>", "<|return|>")
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,15 @@ def read(folder: Path) -> EndTokens:
     if eos in numbers:
         by_file["tokenizer"] = frozenset({numbers[eos]})
     template = _template(folder, tokenizer_config)
-    turn_end = next((marker for marker in TURN_ENDS if marker in template), None)
+    turn_end = _turn_end(template)
     turn_end_id = numbers.get(turn_end) if turn_end is not None else None
     return EndTokens(by_file, turn_end, turn_end_id)
+
+
+def _turn_end(template: str) -> str | None:
+    has_channels = any(marker in template for marker in _WITH_CHANNELS)
+    known = [marker for marker in TURN_ENDS if not (has_channels and marker == _CHANNEL_END)]
+    return next((marker for marker in known if marker in template), None)
 
 
 def _stops(by_file: Mapping[str, frozenset[int]]) -> frozenset[int]:

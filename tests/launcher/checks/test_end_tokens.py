@@ -91,6 +91,25 @@ def test_a_template_in_a_json_file_is_read(tmp_path: Path) -> None:
     assert end_tokens.read(model(tmp_path, files)).turn_end == "<|im_end|>"
 
 
+@pytest.mark.parametrize("marker", ["<|return|>", "<|channel|>"])
+def test_the_end_of_a_channel_is_no_turn_s(tmp_path: Path, marker: str) -> None:
+    """The advice for gpt-oss would have ended its answers after the first thought."""
+    files = {
+        "generation_config.json": {"eos_token_id": [200002, 199999]},
+        "tokenizer_config.json": {
+            "eos_token": "<|return|>",
+            "chat_template": f"<|start|>assistant{marker}…<|end|>",
+            "added_tokens_decoder": {
+                "200002": {"content": "<|return|>"},
+                "200007": {"content": "<|end|>"},
+            },
+        },
+    }
+    tokens = end_tokens.read(model(tmp_path, files))
+    assert (tokens.turn_end, tokens.turn_end_id) == (None, None)
+    assert end_tokens.check_tokens(tokens).status is Status.OK
+
+
 def test_a_folder_that_tells_nothing_is_not_judged(tmp_path: Path) -> None:
     files = {"config.json": {"eos_token_id": True}, "tokenizer_config.json": {"chat_template": 3}}
     tokens = end_tokens.read(model(tmp_path, files))
