@@ -74,6 +74,12 @@ def detect(root: Path = Path("/")) -> Accelerator:
     return Accelerator.CPU
 
 
+def tool_of(accelerator: Accelerator) -> str | None:
+    """Return the vendor's program that names the cards; None when none is known."""
+    tool = _TOOLS.get(accelerator)
+    return None if tool is None else tool.argv[0]
+
+
 async def describe(
     accelerator: Accelerator, search_path: str | None = None, root: Path = Path("/")
 ) -> str:

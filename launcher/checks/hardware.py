@@ -9,7 +9,7 @@ from pathlib import Path
 from launcher import accelerator as devices
 from launcher.accelerator import Accelerator
 from launcher.checks.memory import Device, available_bytes
-from launcher.checks.result import Result, ok, warning
+from launcher.checks.result import Result, ok, skipped, warning
 from launcher.environment import KV_CACHE_NAME
 from launcher.settings import LauncherSettings
 from launcher.tracks import GIB, MACHINES, Track, memory_of_card
@@ -40,10 +40,12 @@ def check(here: Here, track: Track | None) -> Result:
     if here.accelerator is Accelerator.CPU:
         return ok(NAME, f"none, so {here.description}")
     if "(" not in here.description:
+        tool, files = devices.tool_of(here.accelerator), f"device files of {here.description}"
+        if tool is None:
+            return skipped(NAME, f"{files}, but no tool that names its cards is known")
         return warning(
             NAME,
-            f"device files of {here.description}, but its tool (mx-smi, nvidia-smi, npu-smi) "
-            "named no card",
+            f"{files}, but its tool {tool} named no card",
             "see that the driver works: run the tool by hand",
         )
     return ok(NAME, here.description)

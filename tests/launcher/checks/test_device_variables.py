@@ -5,10 +5,11 @@ from launcher.checks.result import Status
 
 
 @pytest.mark.parametrize("value", ["", "  "])
-def test_a_blank_variable_is_a_warning(value: str) -> None:
-    row = device_variables.check({"CUDA_VISIBLE_DEVICES": value})
+@pytest.mark.parametrize("name", ["CUDA_VISIBLE_DEVICES", "MTHREADS_VISIBLE_DEVICES"])
+def test_a_blank_variable_is_a_warning(name: str, value: str) -> None:
+    row = device_variables.check({name: value})
     assert row.status is Status.WARNING
-    assert "CUDA_VISIBLE_DEVICES here" in row.observed
+    assert f"{name} here" in row.observed
 
 
 def test_what_is_set_is_told() -> None:

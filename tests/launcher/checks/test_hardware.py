@@ -21,7 +21,14 @@ async def test_the_device_files_tell_what_is_here(tmp_path: Path) -> None:
     assert here == Here(Accelerator.METAX, "MetaX", None)
     row = hardware.check(here, None)
     assert row.status is Status.WARNING
-    assert "named no card" in row.observed
+    assert "its tool mx-smi named no card" in row.observed
+
+
+def test_a_card_that_no_known_tool_names_is_not_judged() -> None:
+    """Moore Threads' was told that the tools of other vendors do not work."""
+    row = hardware.check(Here(Accelerator.MOORE_THREADS, "Moore Threads", None), None)
+    assert row.status is Status.SKIPPED
+    assert "device files of Moore Threads" in row.observed
 
 
 def test_the_machine_s_own_hardware_is_told() -> None:
