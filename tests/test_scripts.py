@@ -142,6 +142,37 @@ def test_a_toolkit_that_is_there_in_part_is_no_obstacle(tmp_path: Path, part: st
     assert done.stdout == ("there\n" if part == "ascend-toolkit" else "none\n")
 
 
+def environments(folder: Path, script: str, name: str, in_venv: str) -> list[str]:
+    """Return what a script has made of .venv, whose interpreter is the shell lines `in_venv`."""
+    copy_scripts(folder)
+    record = folder / "record"
+    python = executable(folder / "python", f'echo "$*" >>"{record}"')
+    for link, lines in ((".venv", in_venv), (".venv-judge", "exit 0"), (".venv-bench", "exit 0")):
+        executable(folder / link / "bin" / "python", lines)
+    done = run(
+        folder / "scripts" / script, name, PYTHON=str(python), OTEL_EXPORTER_OTLP_ENDPOINT=""
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    made = "-m launcher.virtualenv .venv "
+    calls = record.read_text().splitlines()
+    return [call.removeprefix(made) for call in calls if call.startswith(made)]
+
+
+def test_a_tool_s_install_leaves_the_environment_of_a_service_alone(tmp_path: Path) -> None:
+    """A service with tracing lost it at its next restart."""
+    assert environments(tmp_path, "evaluate", "lm-eval", "exit 0") == []
+
+
+@pytest.mark.parametrize(
+    ("in_venv", "made"),
+    [("exit 0", ["requirements.txt requirements/tracing.txt"]), ("exit 1", ["requirements.txt"])],
+)
+def test_a_benchmark_leaves_tracing_where_it_is(
+    tmp_path: Path, in_venv: str, made: list[str]
+) -> None:
+    assert environments(tmp_path, "bench", "status", in_venv) == made
+
+
 def test_find_python_takes_the_one_that_is_named(tmp_path: Path) -> None:
     named = executable(tmp_path / "mine", "exit 0")
     done = run(REPOSITORY / "scripts" / "find-python", PYTHON=str(named))
