@@ -173,6 +173,38 @@ def test_a_benchmark_leaves_tracing_where_it_is(
     assert environments(tmp_path, "bench", "status", in_venv) == made
 
 
+PRIVATE = {"MODELSCOPE_API_TOKEN": "secret-token", "MODEL_ID": "owner/model"}
+
+
+def fetching(folder: Path) -> Path:
+    """Return the script that fetches models in an image, with a launcher that says so."""
+    copy_scripts(folder)
+    executable(folder / ".venv" / "bin" / "python", 'echo "$*"')
+    return folder / "scripts" / "container-model"
+
+
+def test_a_private_model_goes_into_no_folder_that_is_not_copied(tmp_path: Path) -> None:
+    """The build went on without the model, and was told to bring the token that it had."""
+    done = run(fetching(tmp_path), "private", **PRIVATE, MODEL_ROOT="/models")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("evalgate: MODEL_ROOT=/models: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("root", ["", "model", "{}/model/"])
+def test_a_private_model_is_fetched_into_the_default_folder(tmp_path: Path, root: str) -> None:
+    script = fetching(tmp_path)
+    done = run(script, "private", **PRIVATE, MODEL_ROOT=root.format(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "-m launcher model\n", "")
+
+
+def test_without_a_token_any_folder_will_do(tmp_path: Path) -> None:
+    given = {**PRIVATE, "MODELSCOPE_API_TOKEN": "", "MODEL_ROOT": "/models"}
+    script = fetching(tmp_path)
+    assert run(script, "private", **given).stdout == ""
+    assert run(script, **given).stdout == "-m launcher model\n"
+
+
 def test_find_python_takes_the_one_that_is_named(tmp_path: Path) -> None:
     named = executable(tmp_path / "mine", "exit 0")
     done = run(REPOSITORY / "scripts" / "find-python", PYTHON=str(named))
