@@ -139,7 +139,10 @@ class LauncherSettings(ModelSettings):
     )
     # Costs milliseconds, and only when there is nothing else to do.
     watchdog_canary_s: float = Field(
-        15, ge=0, le=86400, description="How often an idle engine is asked for one token; 0: never."
+        15,
+        ge=0,
+        le=86400,
+        description="How often an engine that makes no step is asked for one token; 0: never.",
     )
 
     evalgate_cache: Path | None = Field(
