@@ -237,7 +237,8 @@ class Guardian:
         await self._stop_requested.wait()
         log.info("stopping")
         self._file.update(phase="stopping", message=f"told to stop by {self._stop_signal.name}")
-        process_group.terminate(process.pid, is_wrapper=is_wrapper)
+        if process.returncode is None:  # or its number may be another's by now
+            process_group.terminate(process.pid, is_wrapper=is_wrapper)
         await anyio.sleep(self._settings.engine_stop_timeout_s)
         log.warning("not ended after %g s: killing it", self._settings.engine_stop_timeout_s)
         await process_group.kill_group(process.pid)
