@@ -137,7 +137,7 @@ class LauncherSettings(ModelSettings):
     watchdog_silent_s: float = Field(
         60, gt=0, le=86400, description="How long the engine's port may not answer at all."
     )
-    # Costs milliseconds, and only when there is nothing else to do.
+    # Costs milliseconds, and only when no step is made.
     watchdog_canary_s: float = Field(
         15,
         ge=0,

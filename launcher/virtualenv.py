@@ -161,7 +161,7 @@ def _never_written_later() -> bool:
     """Whether nobody would keep the byte code that an import writes: a container's end loses it.
 
     Elsewhere whoever imports a module first writes it. Most of an engine's modules never are
-    imported: compiling them all takes a minute of two cores.
+    imported: compiling them all would take longer than the rest of the install.
     """
     return _is_for_an_image() or bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 

@@ -123,7 +123,7 @@ class EnginePlan:
     read_counters: Callable[[str], Counters | None] = no_counters
     # It computes on the processor: there, time used is a sign of work.
     is_on_cpu: bool = False
-    # What an idle engine is asked, to see that it works.
+    # What an engine that makes no step is asked, to see that it works.
     canary: Question | None = None
     read_symptom: Callable[[str], Symptom | None] = no_symptom
     # Whether a line of the log says that the engine is dead.
