@@ -83,7 +83,7 @@ PROCESS_MODULES = frozenset(
 )
 
 # Coverage measures the programs that these start, in which alone some of the code runs. It makes a
-# program half as slow again: measured everywhere, they are a third of what all tests cost.
+# program half as slow again: measured everywhere, they were a third of what this run costs.
 MEASURED_MODULES = frozenset(
     {
         "tests.gateway.test_main",

@@ -51,7 +51,7 @@ class Stack:
             **os.environ,
             "GATEWAY_PORT": str(gateway_port),
             "ENGINE_PORT": str(engine_port),
-            # Both programs run in the test environment, so that coverage sees them.
+            # Both programs run in the test environment, on the oldest Python here.
             "EVALGATE_PYTHON": sys.executable,
             "PREDICT_DEADLINE_S": str(DEADLINE_S),
         }
